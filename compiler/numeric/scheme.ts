@@ -1,0 +1,83 @@
+/** Quantization schemes: format, granularity and zero point. A scheme says nothing about storage order. */
+
+import { formatName, type NumberFormat, parseFormat } from "./number_format.ts";
+
+/** Number formats that a step may be stored in. */
+export type StepFormat = "f32" | "f16" | "bf16" | "e8m0" | "e4m3fn";
+
+/**
+ * How a tensor of real numbers is held as codes.
+ *
+ *   x[i] = (value(code[i]) - zero[b(i)]) * step[b(i)],   b(i)_k = floor(i_k / block_k)
+ *
+ * `block` has one entry per axis: the extent that shares a step, or `"all"`. `["all","all"]` is per tensor,
+ * `[1,"all"]` per row (per token for an activation), `[1,32]` blocks of 32 along axis 1.
+ */
+export interface QuantScheme {
+  readonly format: NumberFormat;
+  readonly block: readonly (number | "all")[];
+  readonly step: StepFormat;
+  /** Whether codes are offset by a zero point (same block shape as the steps, same format as the codes). */
+  readonly zeroPoint: boolean;
+  /** Static steps are constants; dynamic ones are computed by the quantize op from the tensor itself. */
+  readonly range: "static" | "dynamic";
+}
+
+/** Shape of the step (and zero point) tensor of a quantized tensor of this shape: one entry per axis. */
+export function stepShape(scheme: QuantScheme, shape: readonly number[]): number[] {
+  return shape.map((extent, axis) => {
+    const block = scheme.block[axis];
+    return block === "all" || block === undefined ? 1 : Math.ceil(extent / block);
+  });
+}
+
+export function perTensor(rank: number): ("all")[] {
+  return new Array<"all">(rank).fill("all");
+}
+
+/** One step per index of `axis`. */
+export function perAxis(rank: number, axis: number): (number | "all")[] {
+  return Array.from({ length: rank }, (_, index) => (index === axis ? 1 : "all"));
+}
+
+/** One step per token: shared along the last axis only. */
+export function perToken(rank: number): (number | "all")[] {
+  return Array.from({ length: rank }, (_, index) => (index === rank - 1 ? "all" : 1));
+}
+
+/** Blocks of `extent` along `axis`, one step per block and per index of every other axis. */
+export function perBlock(rank: number, axis: number, extent: number): number[] {
+  return Array.from({ length: rank }, (_, index) => (index === axis ? extent : 1));
+}
+
+/** `q<int4, block[1,32], f16, zero, dynamic>`: the text form used by `.qir` and reports. */
+export function printScheme(scheme: QuantScheme): string {
+  const block = scheme.block.map((entry) => (entry === "all" ? "*" : String(entry))).join(",");
+  const parts = [formatName(scheme.format), `block[${block}]`, scheme.step];
+  if (scheme.zeroPoint) parts.push("zero");
+  if (scheme.range === "dynamic") parts.push("dynamic");
+  return `q<${parts.join(", ")}>`;
+}
+
+/** The inverse of `printScheme`; undefined when the text is not a scheme. */
+export function parseScheme(text: string): QuantScheme | undefined {
+  const match =
+    /^q<\s*(\w+)\s*,\s*block\[([^\]]*)\]\s*,\s*(f32|f16|bf16|e8m0|e4m3fn)\s*(,\s*zero)?\s*(,\s*dynamic)?\s*>$/
+      .exec(text);
+  if (match === null) return undefined;
+  const format = parseFormat(match[1]);
+  const block = match[2].trim() === "" ? [] : match[2].split(",").map((entry) => {
+    const word = entry.trim();
+    return word === "*" ? "all" as const : Number(word);
+  });
+  if (format === undefined || block.some((entry) => entry !== "all" && !(Number.isInteger(entry) && entry > 0))) {
+    return undefined;
+  }
+  return {
+    format,
+    block,
+    step: match[3] as StepFormat,
+    zeroPoint: match[4] !== undefined,
+    range: match[5] === undefined ? "static" : "dynamic",
+  };
+}
