@@ -13,7 +13,7 @@ export interface PlainTensor<E extends ElementType = ElementType> {
   readonly data: ElementStorage[E];
 }
 
-/** Codes with their steps and zero points (see QuantScheme for the meaning). Codes are unpacked, one per entry. */
+/** Codes with their steps, zero points and offsets (see QuantScheme for the meaning). Codes are unpacked, one per entry. */
 export interface QuantizedTensor {
   readonly kind: "quantized";
   readonly scheme: QuantScheme;
@@ -25,6 +25,8 @@ export interface QuantizedTensor {
   readonly steps: PlainTensor<"f32">;
   /** i32, of the scheme's step shape; present when the scheme has a zero point. */
   readonly zeros?: PlainTensor<"i32">;
+  /** f32, of the scheme's step shape; present when the scheme has an offset. */
+  readonly offsets?: PlainTensor<"f32">;
 }
 
 export type Tensor = PlainTensor | QuantizedTensor;
@@ -81,16 +83,19 @@ export function codesElement(scheme: QuantScheme): ElementType {
   return codeElement(scheme.format);
 }
 
+export type TensorRole = "data" | "codes" | "steps" | "zeros" | "offsets";
+
 /** The arrays behind a tensor with their roles, in a fixed order. */
 export function tensorParts(
   tensor: Tensor,
-): readonly { readonly role: "data" | "codes" | "steps" | "zeros"; readonly tensor: PlainTensor }[] {
+): readonly { readonly role: TensorRole; readonly tensor: PlainTensor }[] {
   if (tensor.kind === "plain") return [{ role: "data", tensor }];
-  const parts: { role: "codes" | "steps" | "zeros"; tensor: PlainTensor }[] = [
+  const parts: { role: TensorRole; tensor: PlainTensor }[] = [
     { role: "codes", tensor: tensor.codes },
     { role: "steps", tensor: tensor.steps },
   ];
   if (tensor.zeros !== undefined) parts.push({ role: "zeros", tensor: tensor.zeros });
+  if (tensor.offsets !== undefined) parts.push({ role: "offsets", tensor: tensor.offsets });
   return parts;
 }
 

@@ -125,6 +125,8 @@ function contraction(
     const wanted = result.kind === "real" ? (aQuantized || bQuantized ? "f32" : a.element) : "i32";
     if (bias.element !== wanted) fault(`bias is ${bias.element}, wants ${wanted}`);
   }
+  if (hasOffset(a)) fault(`left operand has offsets: ${printType(a)}`);
+  if (hasOffset(b) && result.kind !== "real") fault(`a right operand with offsets allows a real result only`);
   switch (result.kind) {
     case "real": {
       if (extras.length > 0) fault(`has ${extras.length} operands too many`);
@@ -148,6 +150,10 @@ function contraction(
       return [quantizedType(result.scheme, shape)];
     }
   }
+}
+
+function hasOffset(type: TensorType): boolean {
+  return type.encoding.kind !== "plain" && type.encoding.scheme.offset === true;
 }
 
 function checkStep(type: TensorType, what: string): void {
@@ -515,6 +521,7 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
     const [x, step] = inputs;
     const wanted = scheme.range === "dynamic" ? 1 : scheme.zeroPoint ? 3 : 2;
     arity(inputs, wanted);
+    if (scheme.offset) fault("quantize makes no offsets");
     floatOperand(x, "operand");
     checkScheme(scheme, x.shape.length);
     if (step !== undefined) checkStep(step, "step");
@@ -528,7 +535,7 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
   },
 
   fromCodes: (inputs, { scheme, element }) => {
-    arity(inputs, scheme.zeroPoint ? 3 : 2);
+    arity(inputs, 2 + (scheme.zeroPoint ? 1 : 0) + (scheme.offset ? 1 : 0));
     const [codes, step] = inputs;
     plainOperand(codes, "codes");
     checkScheme(scheme, codes.shape.length);

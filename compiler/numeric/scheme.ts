@@ -8,7 +8,7 @@ export type StepFormat = "f32" | "f16" | "bf16" | "e8m0" | "e4m3fn";
 /**
  * How a tensor of real numbers is held as codes.
  *
- *   x[i] = (value(code[i]) - zero[b(i)]) * step[b(i)],   b(i)_k = floor(i_k / block_k)
+ *   x[i] = (value(code[i]) - zero[b(i)]) * step[b(i)] + offset[b(i)],   b(i)_k = floor(i_k / block_k)
  *
  * `block` has one entry per axis: the extent that shares a step, or `"all"`. `["all","all"]` is per tensor,
  * `[1,"all"]` per row (per token for an activation), `[1,32]` blocks of 32 along axis 1.
@@ -19,6 +19,11 @@ export interface QuantScheme {
   readonly step: StepFormat;
   /** Whether codes are offset by a zero point (same block shape as the steps, same format as the codes). */
   readonly zeroPoint: boolean;
+  /**
+   * Set when a real number per block is added after the multiplication (GGUF's Q4_1 and Q5_1: x = step * code + offset).
+   * It has the steps' shape and storage format. Absent, never false, otherwise, so that equal schemes have equal JSON.
+   */
+  readonly offset?: true;
   /** Static steps are constants; dynamic ones are computed by the quantize op from the tensor itself. */
   readonly range: "static" | "dynamic";
 }
@@ -50,11 +55,12 @@ export function perBlock(rank: number, axis: number, extent: number): number[] {
   return Array.from({ length: rank }, (_, index) => (index === axis ? extent : 1));
 }
 
-/** `q<int4, block[1,32], f16, zero, dynamic>`: the text form used by `.qir` and reports. */
+/** `q<int4, block[1,32], f16, zero, offset, dynamic>`: the text form used by `.qir` and reports. */
 export function printScheme(scheme: QuantScheme): string {
   const block = scheme.block.map((entry) => (entry === "all" ? "*" : String(entry))).join(",");
   const parts = [formatName(scheme.format), `block[${block}]`, scheme.step];
   if (scheme.zeroPoint) parts.push("zero");
+  if (scheme.offset) parts.push("offset");
   if (scheme.range === "dynamic") parts.push("dynamic");
   return `q<${parts.join(", ")}>`;
 }
@@ -62,7 +68,7 @@ export function printScheme(scheme: QuantScheme): string {
 /** The inverse of `printScheme`; undefined when the text is not a scheme. */
 export function parseScheme(text: string): QuantScheme | undefined {
   const match =
-    /^q<\s*(\w+)\s*,\s*block\[([^\]]*)\]\s*,\s*(f32|f16|bf16|e8m0|e4m3fn)\s*(,\s*zero)?\s*(,\s*dynamic)?\s*>$/
+    /^q<\s*(\w+)\s*,\s*block\[([^\]]*)\]\s*,\s*(f32|f16|bf16|e8m0|e4m3fn)\s*(,\s*zero)?\s*(,\s*offset)?\s*(,\s*dynamic)?\s*>$/
       .exec(text);
   if (match === null) return undefined;
   const format = parseFormat(match[1]);
@@ -78,6 +84,7 @@ export function parseScheme(text: string): QuantScheme | undefined {
     block,
     step: match[3] as StepFormat,
     zeroPoint: match[4] !== undefined,
-    range: match[5] === undefined ? "static" : "dynamic",
+    ...(match[5] === undefined ? {} : { offset: true }),
+    range: match[6] === undefined ? "static" : "dynamic",
   };
 }
