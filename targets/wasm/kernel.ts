@@ -3,6 +3,7 @@
 import type { SymbolTable } from "../../compiler/ir/extent.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { ValueName } from "../../compiler/ir/node.ts";
+import type { TensorRole } from "../../compiler/ir/tensor.ts";
 import type { Region } from "../region.ts";
 
 /** Both variants stand in one artifact over the same weights; the runtime probes and picks. */
@@ -11,11 +12,12 @@ export type WasmVariant = (typeof wasmVariants)[number];
 
 /**
  * Memory of values. A plain value is dense and row-major over the *bounds* of its extents (strides are compile-time
- * numbers even where an extent is symbolic), bool in bytes, i64 in 8 bytes. A quantized value has three such parts:
- * `codes` (one code per i8/u8/i16/... element), `steps` (f32) and `zeros` (i32) of the scheme's step shape.
+ * numbers even where an extent is symbolic), bool in bytes, i64 in 8 bytes. A quantized value has up to four such parts:
+ * `codes` (one code per i8/u8/i16/... element), `steps` (f32) and, where the scheme has them, `zeros` (i32) and
+ * `offsets` (f32), all of the scheme's step shape.
  * Every part starts at a multiple of 16 bytes and may be read (not written) up to 15 bytes past its end.
  */
-export type ValuePart = "data" | "codes" | "steps" | "zeros";
+export type ValuePart = TensorRole;
 
 /** Bytes that a kernel wants in weights.bin in its own order, made once at compile time. */
 export interface PackedWeights {
