@@ -1,5 +1,6 @@
 /** Draws lines of text as the recognizer wants them, and reads its answers. */
 
+import { fileURLToPath } from "node:url";
 import { createCanvas, GlobalFonts } from "@napi-rs/canvas";
 
 export const lineHeight = 48;
@@ -7,7 +8,13 @@ export const lineHeight = 48;
 const fontFolder = new URL("../../node_modules/dejavu-fonts-ttf/ttf/", import.meta.url);
 
 /** Type faces of npm `dejavu-fonts-ttf`, by file stem. */
-export const typefaces = ["DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "DejaVuSans-Bold", "DejaVuSerif-Bold"] as const;
+export const typefaces = [
+  "DejaVuSans",
+  "DejaVuSerif",
+  "DejaVuSansMono",
+  "DejaVuSans-Bold",
+  "DejaVuSerif-Bold",
+] as const;
 export type Typeface = (typeof typefaces)[number];
 
 export interface LineStyle {
@@ -22,7 +29,7 @@ export const defaultStyle: LineStyle = { typeface: "DejaVuSans", size: 30, ink: 
 
 function useTypeface(typeface: Typeface): void {
   if (!GlobalFonts.has(typeface)) {
-    GlobalFonts.register(Deno.readFileSync(new URL(`${typeface}.ttf`, fontFolder)), typeface);
+    GlobalFonts.registerFromPath(fileURLToPath(new URL(`${typeface}.ttf`, fontFolder)), typeface);
   }
 }
 

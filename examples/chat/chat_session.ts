@@ -1,0 +1,163 @@
+/** A conversation with a compiled language model: templating, prefill in chunks, sampling, and streaming of text. */
+
+import { Template } from "@huggingface/jinja";
+import { Tokenizer } from "@huggingface/tokenizers";
+
+export interface ChatMessage {
+  readonly role: "system" | "user" | "assistant";
+  readonly content: string;
+}
+
+/** What the chat needs of a compiled model: the part of the artifact's `mod.d.ts` that it calls. */
+export interface LanguageModel {
+  run(
+    inputs: Record<string, { readonly data: Int32Array; readonly shape: readonly number[] }>,
+  ): Promise<Record<string, { readonly data: ArrayLike<number>; readonly shape: readonly number[] }>>;
+  readonly state: { reset(): void; rewind(positions: number): void };
+}
+
+export interface SamplingOptions {
+  /** 0 picks the likeliest token every time. */
+  readonly temperature: number;
+  /** Only this many of the likeliest tokens are drawn from. */
+  readonly topK: number;
+  readonly maxTokens: number;
+  readonly seed: number;
+}
+
+export const greedy: SamplingOptions = { temperature: 0, topK: 1, maxTokens: 256, seed: 1 };
+
+/** One piece of streamed text with the pace so far. */
+export interface ReplyPiece {
+  readonly text: string;
+  readonly tokens: number;
+  /** Generated tokens per second, prefill not counted; 0 for the first. */
+  readonly tokensPerSecond: number;
+}
+
+/** Tokenizer files as the artifact holds them. */
+export interface TokenizerFiles {
+  readonly tokenizer: object;
+  readonly config: { readonly chat_template?: string; readonly eos_token?: string; readonly bos_token?: string };
+}
+
+/** Most tokens fed in one run; the model's own chunk may be longer. */
+const prefillChunk = 128;
+
+/** Keeps the model's cache in step with the conversation: what is already held is not fed again. */
+export class ChatSession {
+  readonly #model: LanguageModel;
+  readonly #tokenizer: Tokenizer;
+  readonly #template: Template;
+  readonly #config: TokenizerFiles["config"];
+  #held: number[] = [];
+
+  constructor(model: LanguageModel, files: TokenizerFiles) {
+    this.#model = model;
+    this.#tokenizer = new Tokenizer(files.tokenizer, files.config);
+    this.#config = files.config;
+    if (files.config.chat_template === undefined) {
+      throw new Error("The model's tokenizer_config.json has no chat_template");
+    }
+    this.#template = new Template(files.config.chat_template);
+  }
+
+  /** Token ids of a conversation, ready for the assistant's answer. */
+  encode(messages: readonly ChatMessage[]): number[] {
+    const text = this.#template.render({
+      messages,
+      add_generation_prompt: true,
+      bos_token: this.#config.bos_token ?? "",
+      eos_token: this.#config.eos_token ?? "",
+    });
+    return this.#tokenizer.encode(text, { add_special_tokens: false }).ids;
+  }
+
+  /** Streams the assistant's answer to a conversation. Stops at the end token, at `maxTokens`, or when `signal` fires. */
+  async *reply(
+    messages: readonly ChatMessage[],
+    options: SamplingOptions = greedy,
+    signal?: AbortSignal,
+  ): AsyncGenerator<ReplyPiece> {
+    const end = this.#config.eos_token === undefined ? undefined : this.#tokenizer.token_to_id(this.#config.eos_token);
+    const random = uniform(options.seed);
+    let logits = await this.#feed(this.encode(messages));
+    const answer: number[] = [];
+    let shown = "";
+    let started = 0;
+    while (answer.length < options.maxTokens && !signal?.aborted) {
+      const token = sample(logits, options, random);
+      if (token === end) return;
+      answer.push(token);
+      const text = this.#tokenizer.decode(answer, { skip_special_tokens: true });
+      const seconds = (performance.now() - started) / 1000;
+      const tokensPerSecond = answer.length > 1 ? (answer.length - 1) / seconds : 0;
+      if (answer.length === 1) started = performance.now();
+      // A replacement character at the end is a code point whose bytes are not all there yet.
+      if (!text.endsWith("\ufffd")) {
+        yield { text: text.slice(shown.length), tokens: answer.length, tokensPerSecond };
+        shown = text;
+      }
+      logits = await this.#run([token]);
+    }
+  }
+
+  /** Brings the cache to exactly `ids` and returns the logits after the last of them. */
+  #feed(ids: readonly number[]): Promise<ArrayLike<number>> {
+    let common = 0;
+    while (common < this.#held.length && common < ids.length - 1 && this.#held[common] === ids[common]) common++;
+    this.#model.state.rewind(common);
+    this.#held = this.#held.slice(0, common);
+    return this.#run(ids.slice(common));
+  }
+
+  async #run(ids: readonly number[]): Promise<ArrayLike<number>> {
+    let logits: ArrayLike<number> = [];
+    for (let start = 0; start < ids.length; start += prefillChunk) {
+      const chunk = ids.slice(start, start + prefillChunk);
+      const outputs = await this.#model.run({ ids: { data: Int32Array.from(chunk), shape: [1, chunk.length] } });
+      this.#held.push(...chunk);
+      logits = lastRow(outputs.logits);
+    }
+    return logits;
+  }
+}
+
+function lastRow(logits: { readonly data: ArrayLike<number>; readonly shape: readonly number[] }): ArrayLike<number> {
+  const vocabulary = logits.shape[logits.shape.length - 1];
+  return logits.data.length === vocabulary
+    ? logits.data
+    : Float32Array.from({ length: vocabulary }, (_, index) => logits.data[logits.data.length - vocabulary + index]);
+}
+
+function sample(logits: ArrayLike<number>, options: SamplingOptions, random: () => number): number {
+  const candidates = likeliest(logits, options.temperature === 0 ? 1 : options.topK);
+  if (candidates.length === 1) return candidates[0];
+  const weights = candidates.map((token) => Math.exp((logits[token] - logits[candidates[0]]) / options.temperature));
+  let rest = random() * weights.reduce((sum, weight) => sum + weight, 0);
+  return candidates[weights.findIndex((weight) => (rest -= weight) <= 0)] ?? candidates[0];
+}
+
+/** Indices of the `count` largest entries, largest first. */
+function likeliest(logits: ArrayLike<number>, count: number): number[] {
+  const best: number[] = [];
+  for (let token = 0; token < logits.length; token++) {
+    if (best.length === count && logits[token] <= logits[best[count - 1]]) continue;
+    let place = best.length;
+    while (place > 0 && logits[best[place - 1]] < logits[token]) place--;
+    best.splice(place, 0, token);
+    if (best.length > count) best.pop();
+  }
+  return best;
+}
+
+/** Mulberry32: uniform numbers in [0, 1) from a seed. */
+function uniform(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let x = Math.imul(state ^ (state >>> 15), state | 1);
+    x ^= x + Math.imul(x ^ (x >>> 7), x | 61);
+    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

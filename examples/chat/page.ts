@@ -1,0 +1,108 @@
+/** The chat page: loads the artifact under `model/`, then talks with it. */
+
+import { type ChatMessage, ChatSession, greedy, type LanguageModel } from "./chat_session.ts";
+
+interface LoadOptions {
+  readonly onProgress: (progress: { readonly loaded: number; readonly total: number }) => void;
+}
+
+interface Artifact {
+  load(options: LoadOptions): Promise<LanguageModel & { readonly variant?: string }>;
+}
+
+function element<E extends HTMLElement>(id: string, kind: new () => E): E {
+  const found = document.getElementById(id);
+  if (!(found instanceof kind)) throw new Error(`The page has no ${id}`);
+  return found;
+}
+
+const log = element("log", HTMLElement);
+const form = element("form", HTMLFormElement);
+const question = element("question", HTMLTextAreaElement);
+const send = element("send", HTMLButtonElement);
+const stop = element("stop", HTMLButtonElement);
+const pace = element("pace", HTMLElement);
+const loading = element("loading", HTMLElement);
+const progress = element("progress", HTMLProgressElement);
+const progressLabel = element("progress-label", HTMLElement);
+
+function say(role: "user" | "assistant" | "error", text: string): HTMLElement {
+  const message = document.createElement("p");
+  message.className = `message ${role}`;
+  message.textContent = text;
+  log.append(message);
+  message.scrollIntoView({ block: "end" });
+  return message;
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+async function openChat(): Promise<ChatSession> {
+  const artifact: Artifact = await import(new URL("model/mod.js", document.baseURI).href);
+  const json = async (file: string) => (await fetch(`model/${file}`)).json();
+  const [tokenizer, config] = await Promise.all([json("tokenizer.json"), json("tokenizer_config.json")]);
+  const model = await artifact.load({
+    onProgress: ({ loaded, total }) => {
+      progress.value = total > 0 ? loaded / total : 0;
+      progressLabel.textContent = `Loading weights, ${megabytes(loaded)} of ${megabytes(total)}`;
+    },
+  });
+  return new ChatSession(model, { tokenizer, config });
+}
+
+async function converse(chat: ChatSession, messages: ChatMessage[], text: string): Promise<void> {
+  messages.push({ role: "user", content: text });
+  say("user", text);
+  const line = say("assistant", "");
+  const control = new AbortController();
+  stop.onclick = () => control.abort();
+  let answer = "";
+  for await (const piece of chat.reply(messages, { ...greedy, maxTokens: 512 }, control.signal)) {
+    answer += piece.text;
+    line.textContent = answer;
+    line.scrollIntoView({ block: "end" });
+    pace.textContent = `${piece.tokens} tokens, ${piece.tokensPerSecond.toFixed(1)} tokens/s`;
+    // Lets the page paint and take clicks between tokens.
+    await new Promise((resume) => setTimeout(resume));
+  }
+  messages.push({ role: "assistant", content: answer });
+}
+
+function setBusy(busy: boolean): void {
+  send.hidden = busy;
+  stop.hidden = !busy;
+  question.disabled = busy;
+  document.body.dataset.state = busy ? "busy" : "ready";
+  if (!busy) question.focus();
+}
+
+async function main(): Promise<void> {
+  const chat = await openChat();
+  const messages: ChatMessage[] = [];
+  loading.hidden = true;
+  form.hidden = false;
+  setBusy(false);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = question.value.trim();
+    if (text === "" || document.body.dataset.state === "busy") return;
+    question.value = "";
+    setBusy(true);
+    converse(chat, messages, text)
+      .catch((error: unknown) => say("error", String(error)))
+      .finally(() => setBusy(false));
+  });
+  question.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey) {
+      event.preventDefault();
+      form.requestSubmit();
+    }
+  });
+}
+
+main().catch((error: unknown) => {
+  loading.hidden = true;
+  say("error", `Cannot load the model: ${error instanceof Error ? error.message : String(error)}`);
+});

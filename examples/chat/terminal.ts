@@ -1,0 +1,66 @@
+/**
+ * Chats with a compiled language model in a terminal.
+ *
+ *   deno task compile SmolLM2-135M-Instruct.Q4_1.gguf --out out/smollm2
+ *   deno run -A examples/chat/terminal.ts out/smollm2
+ *   deno run -A examples/chat/terminal.ts out/smollm2 --prompt "What is the capital of France?"
+ */
+
+import { Command } from "commander";
+import { pathToFileURL } from "node:url";
+import { join, resolve } from "node:path";
+import { type ChatMessage, ChatSession, greedy, type LanguageModel } from "./chat_session.ts";
+
+/** Loads an artifact folder and its tokenizer. */
+async function openChat(folder: string): Promise<ChatSession> {
+  const module: { load(options: object): Promise<LanguageModel> } = await import(
+    pathToFileURL(join(resolve(folder), "mod.js")).href
+  );
+  const onProgress = ({ loaded, total }: { loaded: number; total: number }) => {
+    Deno.stderr.writeSync(new TextEncoder().encode(`\rweights ${Math.round((100 * loaded) / total)}%`));
+  };
+  const model = await module.load({ onProgress });
+  Deno.stderr.writeSync(new TextEncoder().encode("\r\x1b[K"));
+  return new ChatSession(model, {
+    tokenizer: JSON.parse(await Deno.readTextFile(join(folder, "tokenizer.json"))),
+    config: JSON.parse(await Deno.readTextFile(join(folder, "tokenizer_config.json"))),
+  });
+}
+
+/** Prints the answer as it comes and returns it whole. */
+async function answer(chat: ChatSession, messages: readonly ChatMessage[], maxTokens: number): Promise<string> {
+  let text = "";
+  let pace = "";
+  for await (const piece of chat.reply(messages, { ...greedy, maxTokens })) {
+    text += piece.text;
+    pace = `${piece.tokens} tokens, ${piece.tokensPerSecond.toFixed(1)} tokens/s`;
+    await Deno.stdout.write(new TextEncoder().encode(piece.text));
+  }
+  console.log();
+  console.error(`[${pace}]`);
+  return text;
+}
+
+async function main(folder: string, options: { prompt?: string; maxTokens: string }): Promise<void> {
+  const chat = await openChat(folder);
+  const maxTokens = Number(options.maxTokens);
+  if (options.prompt !== undefined) {
+    await answer(chat, [{ role: "user", content: options.prompt }], maxTokens);
+    return;
+  }
+  const messages: ChatMessage[] = [];
+  for (let line = prompt("you:"); line !== null && line !== ""; line = prompt("you:")) {
+    messages.push({ role: "user", content: line });
+    messages.push({ role: "assistant", content: await answer(chat, messages, maxTokens) });
+  }
+}
+
+if (import.meta.main) {
+  const program = new Command("chat")
+    .description("Chat with a language model that Quern compiled")
+    .argument("<folder>", "the artifact: a folder written by `deno task compile`")
+    .option("--prompt <text>", "ask once and end")
+    .option("--max-tokens <count>", "longest answer", "256")
+    .action(main);
+  await program.parseAsync(Deno.args, { from: "user" });
+}
