@@ -1,0 +1,50 @@
+/** Runs rules over a graph in one ordered sweep: each node is visited once, so every run ends. */
+
+import type { Graph } from "../ir/graph.ts";
+import type { Node } from "../ir/node.ts";
+import type { PassResult } from "./pass.ts";
+import type { Patch } from "./patch.ts";
+import { type Declined, nodeLabel, type Rule } from "./rule.ts";
+import { Rewriting } from "./view.ts";
+
+/**
+ * Visits the nodes in topological order and tries the rules in the order given. A patch is applied at once, so later
+ * nodes see it; the node is then done. Nodes that a patch adds are not visited.
+ */
+export function sweep(graph: Graph, rules: readonly Rule[], selects: (node: Node) => boolean = everything): PassResult {
+  const rewriting = new Rewriting(graph);
+  const applied: Patch[] = [];
+  const refusals: Declined[] = [];
+  for (const node of rewriting.sweep()) {
+    if (!selects(node)) continue;
+    for (const rule of rules) {
+      const result = rule.rewrite(node, rewriting);
+      if (result === undefined) continue;
+      if (result.kind === "patch") {
+        rewriting.apply(result.patch);
+        applied.push(result.patch);
+        break;
+      }
+      refusals.push({ rule: rule.name, node: nodeLabel(node), reason: result.reason });
+    }
+  }
+  return { graph: rewriting.finish(), applied, declined: refusals, metrics: { applied: applied.length } };
+}
+
+/** The body of a pass that is a list of rules. */
+export function rules(
+  ...list: readonly Rule[]
+): (graph: Graph, scope: { readonly selects: (node: Node) => boolean }) => PassResult {
+  return (graph, scope) => sweep(graph, list, scope.selects);
+}
+
+/** Applies patches made against one graph, in order. */
+export function applyPatches(graph: Graph, patches: readonly Patch[]): Graph {
+  const rewriting = new Rewriting(graph);
+  for (const patch of patches) rewriting.apply(patch);
+  return rewriting.finish();
+}
+
+function everything(): boolean {
+  return true;
+}
