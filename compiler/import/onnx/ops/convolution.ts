@@ -1,0 +1,92 @@
+/** Conv and ConvTranspose in one to three spatial dimensions. */
+
+import type { ValueName } from "../../../ir/node.ts";
+import type { ImportContext, OpImporterTable } from "../op_importer.ts";
+import { malformed } from "./faults.ts";
+import { staticExtent, staticShape } from "./operands.ts";
+import { autoPadOf, padsAttribute, perAxisAttribute, splitPadding, windowOf } from "./window.ts";
+
+/** The spatial extents of the weights, checked against `kernel_shape`. */
+function kernelOf(context: ImportContext, weights: ValueName): readonly number[] {
+  const kernel = staticShape(context, weights, "the weights").slice(2);
+  const stated = context.node.attributes.ints("kernel_shape", kernel);
+  if (stated.length !== kernel.length || stated.some((extent, axis) => extent !== kernel[axis])) {
+    return malformed(context, `kernel_shape is [${stated}], the weights have [${kernel}]`);
+  }
+  return kernel;
+}
+
+function importConv(context: ImportContext): readonly ValueName[] {
+  const [x, weights, bias] = [context.input(0), context.input(1), context.optional(2)];
+  const { shape } = context.typeOf(x);
+  const kernel = kernelOf(context, weights);
+  if (kernel.length < 1 || shape.length !== kernel.length + 2) {
+    return malformed(context, `input has rank ${shape.length}, weights have rank ${kernel.length + 2}`);
+  }
+  const window = windowOf(context, shape.slice(2), kernel, { dilates: true });
+  return [context.builder.add("conv", bias === undefined ? [x, weights] : [x, weights, bias], {
+    strides: window.strides,
+    dilations: window.dilations,
+    pads: window.pads,
+    layout: "channelsFirst",
+    groups: context.node.attributes.int("group", 1),
+    hasBias: bias !== undefined,
+    result: { kind: "real" },
+  })];
+}
+
+/** Padding and output padding of a ConvTranspose: stated, or derived from the wanted output. */
+function transposePadding(
+  context: ImportContext,
+  x: ValueName,
+  kernel: readonly number[],
+  strides: readonly number[],
+  dilations: readonly number[],
+): { readonly pads: readonly number[]; readonly outputPadding: readonly number[] } {
+  const rank = kernel.length;
+  const { attributes } = context.node;
+  const outputPadding = attributes.ints("output_padding", new Array<number>(rank).fill(0));
+  if (outputPadding.length !== rank) return malformed(context, `output_padding must hold ${rank} integers`);
+  const autoPad = autoPadOf(context);
+  const explicit = padsAttribute(context, rank);
+  const wantsShape = attributes.has("output_shape");
+  if (!wantsShape && autoPad === "NOTSET") return { pads: explicit, outputPadding };
+  if (!wantsShape && autoPad === "VALID") return { pads: explicit.map(() => 0), outputPadding };
+  const spatial = context.typeOf(x).shape.slice(2).map((extent) => staticExtent(context, extent, "a spatial axis"));
+  const listed = wantsShape ? attributes.ints("output_shape") : spatial.map((extent, axis) => extent * strides[axis]);
+  const wanted = listed.length === rank + 2 ? listed.slice(2) : listed;
+  if (wanted.length !== rank) return malformed(context, `output_shape must hold ${rank} integers`);
+  const totals = spatial.map((extent, axis) =>
+    strides[axis] * (extent - 1) + outputPadding[axis] + dilations[axis] * (kernel[axis] - 1) + 1 - wanted[axis]
+  );
+  const split = totals.map((total) => splitPadding(Math.max(0, total), autoPad));
+  return {
+    pads: [...split.map(([begin]) => begin), ...split.map(([, end]) => end)],
+    outputPadding: outputPadding.map((extra, axis) => extra + Math.max(0, -totals[axis])),
+  };
+}
+
+function importConvTranspose(context: ImportContext): readonly ValueName[] {
+  const [x, weights, bias] = [context.input(0), context.input(1), context.optional(2)];
+  const kernel = kernelOf(context, weights);
+  const rank = kernel.length;
+  if (rank < 1 || context.typeOf(x).shape.length !== rank + 2) {
+    return malformed(context, `input has rank ${context.typeOf(x).shape.length}, weights have rank ${rank + 2}`);
+  }
+  const strides = perAxisAttribute(context, "strides", rank);
+  const dilations = perAxisAttribute(context, "dilations", rank);
+  const { pads, outputPadding } = transposePadding(context, x, kernel, strides, dilations);
+  const groups = context.node.attributes.int("group", 1);
+  return [context.builder.add("convTranspose", bias === undefined ? [x, weights] : [x, weights, bias], {
+    strides,
+    dilations,
+    pads,
+    outputPadding,
+    groups,
+  })];
+}
+
+export const convolutionImporters: OpImporterTable = {
+  Conv: importConv,
+  ConvTranspose: importConvTranspose,
+};
