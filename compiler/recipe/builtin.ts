@@ -1,0 +1,9 @@
+/** The recipes that ship with the compiler, one file each. */
+
+export const builtinRecipes = ["as-is", "w8a8-static", "w8a8-dynamic", "w4a8", "w4"] as const;
+
+/** Text of a shipped recipe; undefined when none has this name. */
+export function builtinText(name: string): string | undefined {
+  const known: readonly string[] = builtinRecipes;
+  return known.includes(name) ? Deno.readTextFileSync(new URL(`./builtin/${name}.jsonc`, import.meta.url)) : undefined;
+}

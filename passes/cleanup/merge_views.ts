@@ -1,0 +1,127 @@
+import { equalExtents, equalShapes, type Extent } from "../../compiler/ir/extent.ts";
+import type { Node, ValueName } from "../../compiler/ir/node.ts";
+import { definePass } from "../../compiler/rewrite/pass.ts";
+import { PatchBuilder } from "../../compiler/rewrite/patch.ts";
+import { patched, type Rule } from "../../compiler/rewrite/rule.ts";
+import { rules } from "../../compiler/rewrite/drive.ts";
+import type { GraphView } from "../../compiler/rewrite/view.ts";
+
+/** Removes a node that yields its first operand unchanged. */
+const dropIdentity: Rule = {
+  name: "drop-identity",
+  rewrite: (node, view) => {
+    if (!yieldsOperand(node, view)) return undefined;
+    // A graph output needs a node of its own that makes it.
+    if (view.isOutput(node.outputs[0]) && view.producer(node.inputs[0]) === undefined) return undefined;
+    const patch = new PatchBuilder("drop-identity", view);
+    patch.remove(node);
+    patch.replace(node.outputs[0], node.inputs[0]);
+    return patched(patch.finish());
+  },
+};
+
+function yieldsOperand(node: Node, view: GraphView): boolean {
+  if (node.inputs.length === 0) return false;
+  const from = view.typeOf(node.inputs[0]).shape;
+  const to = view.typeOf(node.outputs[0]).shape;
+  switch (node.op) {
+    case "reshape":
+    case "expand":
+      return equalShapes(from, to);
+    case "transpose":
+      return node.attributes.permutation.every((axis, index) => axis === index);
+    case "slice":
+      return equalShapes(from, to) && node.attributes.starts.every((start) => start === 0) &&
+        node.attributes.steps.every((step) => step === 1);
+    case "pad":
+      return [...node.attributes.before, ...node.attributes.after].every((amount) => amount === 0);
+    case "concat":
+      return node.inputs.length === 1;
+    case "reduce":
+      return node.attributes.axes.length === 0;
+    case "map":
+      return node.inputs.length === 1 && node.attributes.expression.kind === "input";
+    default:
+      return false;
+  }
+}
+
+/** transpose(transpose(x, p), q) = transpose(x, p[q]). */
+const mergeTransposes: Rule = {
+  name: "merge-transposes",
+  rewrite: (node, view) => {
+    if (node.op !== "transpose") return undefined;
+    const inner = view.producer(node.inputs[0]);
+    if (inner?.op !== "transpose") return undefined;
+    const permutation = node.attributes.permutation.map((axis) => inner.attributes.permutation[axis]);
+    const patch = new PatchBuilder("merge-transposes", view);
+    removeWith(patch, node, inner);
+    const isIdentity = permutation.every((axis, index) => axis === index);
+    const value = isIdentity ? inner.inputs[0] : patch.add("transpose", [inner.inputs[0]], { permutation });
+    patch.replace(node.outputs[0], value);
+    return patched(patch.finish());
+  },
+};
+
+/** A transpose that keeps the order of all axes longer than 1 moves nothing: it is a reshape. */
+const transposeToReshape: Rule = {
+  name: "transpose-to-reshape",
+  rewrite: (node, view) => {
+    if (node.op !== "transpose") return undefined;
+    const { shape } = view.typeOf(node.inputs[0]);
+    const long = node.attributes.permutation.filter((axis) => !equalExtents(shape[axis], 1));
+    if (long.some((axis, index) => index > 0 && long[index - 1] > axis)) return undefined;
+    return patched(
+      reshapeTo(view, "transpose-to-reshape", node, node.inputs[0], [], view.typeOf(node.outputs[0]).shape),
+    );
+  },
+};
+
+/** reshape(reshape(x, s), t) = reshape(x, t), and nothing at all where x has shape t. */
+const mergeReshapes: Rule = {
+  name: "merge-reshapes",
+  rewrite: (node, view) => {
+    if (node.op !== "reshape") return undefined;
+    const inner = view.producer(node.inputs[0]);
+    if (inner?.op !== "reshape") return undefined;
+    return patched(reshapeTo(view, "merge-reshapes", node, inner.inputs[0], [inner], node.attributes.shape));
+  },
+};
+
+function reshapeTo(
+  view: GraphView,
+  rule: string,
+  node: Node,
+  from: ValueName,
+  through: readonly Node[],
+  shape: readonly Extent[],
+) {
+  const patch = new PatchBuilder(rule, view);
+  removeWith(patch, node, ...through);
+  const same = equalShapes(view.typeOf(from).shape, shape);
+  patch.replace(node.outputs[0], same ? from : patch.add("reshape", [from], { shape }));
+  return patch.finish();
+}
+
+/** Removes `node`, and those of `inner` that only the removed nodes read. */
+function removeWith(patch: PatchBuilder, node: Node, ...inner: readonly Node[]): void {
+  patch.remove(node);
+  let reader = node;
+  for (const producer of inner) {
+    if (patch.view.onlyReader(producer.outputs[0]) !== reader) return;
+    patch.remove(producer);
+    reader = producer;
+  }
+}
+
+/** Reshapes and transposes move no numbers about; two in a row are one, and one that moves nothing is none. */
+export const mergeViews = definePass({
+  name: "merge-views",
+  summary: "Merge chains of reshapes and transposes, drop those that do nothing",
+  from: "any",
+  to: "any",
+  exactness: "exact",
+  needs: [],
+  options: {},
+  run: rules(dropIdentity, mergeTransposes, transposeToReshape, mergeReshapes),
+});

@@ -1,0 +1,26 @@
+/** The pipeline: every pass, in the order in which a recipe lists them. */
+
+import type { Pass } from "../compiler/rewrite/pass.ts";
+import { mergeCommonSubexpressions } from "./cleanup/common_subexpressions.ts";
+import { eliminateDead } from "./cleanup/eliminate_dead.ts";
+import { foldConstants } from "./cleanup/fold_constants.ts";
+import { fuseMaps } from "./cleanup/fuse_maps.ts";
+import { inlineScalars } from "./cleanup/inline_scalars.ts";
+import { mergeViews } from "./cleanup/merge_views.ts";
+
+/** Run before the recipe's own passes: the function stays the same, its form becomes the one that the others expect. */
+export const preparation: readonly Pass[] = [
+  eliminateDead,
+  foldConstants,
+  mergeViews,
+  inlineScalars,
+  mergeCommonSubexpressions,
+];
+
+/** What recipes choose from, in the order that the methods depend on. */
+export const methods: readonly Pass[] = [];
+
+/** Run after the recipe's own passes. */
+export const completion: readonly Pass[] = [fuseMaps];
+
+export const passes: readonly Pass[] = [...preparation, ...methods, ...completion];
