@@ -1,0 +1,153 @@
+/** Imports a Hugging Face directory: config.json, safetensors weights, tokenizer files. */
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import {
+  type Diagnostic,
+  DiagnosticError,
+  errorDiagnostic,
+  fail,
+  failure,
+  type Outcome,
+  success,
+} from "../../diagnostics.ts";
+import { equalShapes } from "../../ir/extent.ts";
+import { parseJsonObject } from "../fields.ts";
+import type { ImportedModel, ImportOptions } from "../model.ts";
+import { buildDecoder } from "../transformer/decoder.ts";
+import {
+  type DecoderDescription,
+  type WeightLookup,
+  type WeightSlot,
+  weightSlots,
+} from "../transformer/description.ts";
+import { contextWarnings, decoderOptions } from "../transformer/options.ts";
+import { type Checkpoint, openCheckpoint, readJsonFile, readWhole } from "./checkpoint.ts";
+import { type ReadConfig, readConfig } from "./config.ts";
+import { readFloatTensor, type SafetensorsEntry } from "./safetensors.ts";
+import { weightName } from "./weight_names.ts";
+
+const assetNames = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
+
+/**
+ * The decoder in `directory` as a graph ids[1, seq] -> logits, with its tokenizer files as assets.
+ * Every fault is a diagnostic: files (Q04xx), configuration, weights that are missing, misshapen or left over.
+ */
+export function importHuggingFace(directory: string, options: ImportOptions): Promise<Outcome<ImportedModel>> {
+  try {
+    return Promise.resolve(importChecked(directory, options));
+  } catch (error) {
+    if (error instanceof DiagnosticError) return Promise.resolve(failure(...error.diagnostics));
+    return Promise.reject(error);
+  }
+}
+
+function importChecked(directory: string, options: ImportOptions): Outcome<ImportedModel> {
+  const configPath = join(directory, "config.json");
+  if (!existsSync(configPath)) fail("Q0400", `"${directory}" has no config.json`, { node: directory });
+  const config = parseJsonObject(readWhole(configPath), configPath);
+  const read = readConfig(config, configPath);
+  const checkpoint = openCheckpoint(directory);
+  try {
+    return importCheckpoint(directory, config, read, checkpoint, options);
+  } finally {
+    checkpoint.close();
+  }
+}
+
+function importCheckpoint(
+  directory: string,
+  config: Readonly<Record<string, unknown>>,
+  { description, warnings }: ReadConfig,
+  checkpoint: Checkpoint,
+  options: ImportOptions,
+): Outcome<ImportedModel> {
+  const prefix = checkpoint.entries.has("model.embed_tokens.weight") ? "model." : "";
+  const faults = weightFaults(description, checkpoint.entries, prefix);
+  const served = decoderOptions(options, description.maximumPositions, faults);
+  if (faults.length > 0) throw new DiagnosticError(faults);
+  const graph = buildDecoder(description, served, weightReader(description, checkpoint.entries, prefix, options));
+  const model: ImportedModel = {
+    graph,
+    format: "safetensors",
+    assets: readAssets(directory),
+    metadata: {
+      modelType: description.name,
+      context: served.context,
+      maximumPositions: description.maximumPositions,
+      vocabulary: description.vocabulary,
+      ...tokenIds(directory, config),
+    },
+  };
+  return success(model, [...warnings, ...contextWarnings(served.context, description.maximumPositions)]);
+}
+
+/** Missing, misshapen and unexpected weights, all of them. */
+function weightFaults(
+  description: DecoderDescription,
+  entries: ReadonlyMap<string, SafetensorsEntry>,
+  prefix: string,
+): Diagnostic[] {
+  const faults: Diagnostic[] = [];
+  const used = new Set<string>();
+  for (const slot of weightSlots(description)) {
+    const name = weightName(slot, prefix, description.sandwichNorms);
+    used.add(name);
+    const entry = entries.get(name);
+    if (entry === undefined) {
+      faults.push(errorDiagnostic("Q0434", `Weight "${name}" is missing`, { node: name }));
+    } else if (!equalShapes(entry.shape, slot.shape)) {
+      const message = `Weight "${name}" is [${entry.shape}], the configuration implies [${slot.shape}]`;
+      faults.push(errorDiagnostic("Q0434", message, { node: name }));
+    }
+  }
+  for (const name of entries.keys()) {
+    if (!used.has(name) && changesMeaning(name, prefix, description.layers.length)) {
+      faults.push(
+        errorDiagnostic("Q0435", `Weight "${name}" has no place in a ${description.name} decoder`, { node: name }),
+      );
+    }
+  }
+  return faults;
+}
+
+/** A leftover weight inside a layer that is built; tables of frequencies and heads of tied models are not. */
+function changesMeaning(name: string, prefix: string, layers: number): boolean {
+  if (name.endsWith("rotary_emb.inv_freq")) return false;
+  const layer = /^layers\.(\d+)\./.exec(name.startsWith(prefix) ? name.slice(prefix.length) : name);
+  return layer !== null && Number(layer[1]) < layers;
+}
+
+function weightReader(
+  description: DecoderDescription,
+  entries: ReadonlyMap<string, SafetensorsEntry>,
+  prefix: string,
+  options: ImportOptions,
+): WeightLookup {
+  const total = weightSlots(description).length;
+  let done = 0;
+  return (slot: WeightSlot) => {
+    const origin = weightName(slot, prefix, description.sandwichNorms);
+    const entry = entries.get(origin);
+    if (entry === undefined) return fail("Q0434", `Weight "${origin}" is missing`, { node: origin });
+    const tensor = readFloatTensor(entry);
+    options.onProgress?.({ stage: "Reading weights", done: ++done, total });
+    return { tensor, origin };
+  };
+}
+
+function readAssets(directory: string): Readonly<Record<string, Uint8Array<ArrayBuffer>>> {
+  const present = assetNames.filter((name) => existsSync(join(directory, name)));
+  return Object.fromEntries(present.map((name) => [name, readWhole(join(directory, name))]));
+}
+
+/** Token ids that begin and end text; generation_config.json overrides config.json. */
+function tokenIds(directory: string, config: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const generation = readJsonFile(join(directory, "generation_config.json")) ?? {};
+  const pick = (key: string) => generation[key] ?? config[key] ?? null;
+  const eos = pick("eos_token_id");
+  return {
+    bosTokenId: pick("bos_token_id"),
+    eosTokenIds: eos === null ? [] : Array.isArray(eos) ? eos : [eos],
+  };
+}
