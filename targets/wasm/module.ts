@@ -1,0 +1,92 @@
+/** Assembles a program into one readable WAT module per variant, and that into bytes. */
+
+import binaryen from "binaryen";
+import { InvariantError } from "../../compiler/diagnostics.ts";
+import { printExtent } from "../../compiler/ir/extent.ts";
+import { regionOrigin, regionOutputs } from "../region.ts";
+import type { WasmVariant } from "./kernel.ts";
+import type { WasmProgram, WasmStep } from "./program.ts";
+
+/** WAT of the named math functions and of all that they call. */
+export type MathLibrary = (names: readonly string[]) => string;
+
+/** The module's text. It imports its memory (`env.memory`) and exports `run` and one global per symbol. */
+export function moduleText(program: WasmProgram, variant: WasmVariant, math: MathLibrary): string {
+  const { graph, memory, steps } = program;
+  const kernels = new Map(steps.map((step) => [step.functionName, step.kernel]));
+  const calls = [...new Set([...kernels.values()].flatMap((kernel) => kernel.calls))].sort();
+  const parts = [
+    `;; ${graph.name}, ${variant}`,
+    `;; memory: weights at ${memory.weightsBase} (${memory.weightsBytes} bytes), states at ${memory.statesBase} ` +
+    `(${memory.statesBytes} bytes), values at ${memory.arenaBase} (${memory.arenaBytes} bytes)`,
+    "(module",
+    `  (import "env" "memory" (memory ${memory.pages}))`,
+    ...Object.entries(graph.symbols).map(([name, range]) =>
+      `  (global $${name} (export "${name}") (mut i32) (i32.const ${range.max}))`
+    ),
+    indent(math(calls)),
+    ...[...kernels].map(([name, kernel]) => indent(kernel.wat(name, variant))),
+    indent(runText(program)),
+    ")",
+  ];
+  return parts.filter((part) => part.trim() !== "").join("\n") + "\n";
+}
+
+function runText({ steps }: WasmProgram): string {
+  const lines = steps.map((step) => {
+    const operands = step.addresses.map((address) => ` (i32.const ${address})`).join("");
+    return `  ;; ${describe(step)}\n  (call $${step.functionName}${operands})`;
+  });
+  return [`;; The whole model.`, `(func $run (export "run")`, ...lines, ")"].join("\n");
+}
+
+function describe({ region, kernel }: WasmStep): string {
+  const origin = regionOrigin(region).join(", ");
+  const outputs = regionOutputs(region).map((value) => `%${value}`).join(", ");
+  return oneLine(`${origin === "" ? region.main.op : origin} -> ${outputs}: ${kernel.id}`);
+}
+
+function oneLine(text: string): string {
+  return text.replace(/[\r\n]+/g, " ");
+}
+
+function indent(text: string): string {
+  return text.split("\n").map((line) => (line === "" ? line : `  ${line}`)).join("\n");
+}
+
+/** Shape of a port as readers write it. */
+export function printShape(shape: readonly Parameters<typeof printExtent>[0][]): string {
+  return `[${shape.map(printExtent).join(",")}]`;
+}
+
+function featuresOf(variant: WasmVariant): number {
+  const { SIMD128, BulkMemory, BulkMemoryOpt, NontrappingFPToInt, SignExt, MutableGlobals, RelaxedSIMD } =
+    binaryen.Features;
+  const base = SIMD128 | BulkMemory | BulkMemoryOpt | NontrappingFPToInt | SignExt | MutableGlobals;
+  return variant === "relaxed" ? base | RelaxedSIMD : base;
+}
+
+/** Assembles, validates and optimizes a module. Equal text gives equal bytes. */
+export function assemble(text: string, variant: WasmVariant): Uint8Array<ArrayBuffer> {
+  const module = parse(text);
+  try {
+    module.setFeatures(featuresOf(variant));
+    if (module.validate() === 0) throw new InvariantError(`The ${variant} module does not validate`, "emit", text);
+    binaryen.setOptimizeLevel(2);
+    binaryen.setShrinkLevel(0);
+    binaryen.setDebugInfo(false);
+    module.optimize();
+    return new Uint8Array(module.emitBinary());
+  } finally {
+    module.dispose();
+  }
+}
+
+function parse(text: string): binaryen.Module {
+  try {
+    return binaryen.parseText(text);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new InvariantError(`A kernel's text does not parse: ${reason}`, "emit", text);
+  }
+}
