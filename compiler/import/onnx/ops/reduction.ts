@@ -2,12 +2,12 @@
 
 import { isFloat } from "../../../numeric/element.ts";
 import { type Expression, select, unary } from "../../../ir/expression.ts";
-import { type Extent, isStatic } from "../../../ir/extent.ts";
+import { isStatic } from "../../../ir/extent.ts";
 import type { OpAttributes, ValueName } from "../../../ir/node.ts";
 import type { ImportContext, OpImporter, OpImporterTable } from "../op_importer.ts";
 import { add, div, exp, mul, number, sub } from "./expressions.ts";
 import { malformed } from "./faults.ts";
-import { expanded, floatConstant, mapOf, widened } from "./operands.ts";
+import { mapOf, scalarOf, widened } from "./operands.ts";
 
 export type ReduceKind = OpAttributes["reduce"]["kind"];
 
@@ -44,18 +44,14 @@ export function meanOf(context: ImportContext, value: ValueName, reduction: Redu
   const wide = widened(context, value);
   const sum = reduced(context, wide, "sum", reduction);
   const { element: work } = context.typeOf(wide);
-  const counts = symbolic.map((axis) => context.builder.cast(runtimeExtent(context, shape[axis]), work));
+  const counts = symbolic.map((axis) =>
+    context.builder.cast(scalarOf(context, context.shapeValue([shape[axis]])), work)
+  );
   const mean = mapOf(context, [sum, ...counts], ([total, ...extents]) => {
     if (extents.length === 0) return div(total, number(work, count));
     return div(total, extents.reduce(mul, number(work, count)));
   });
   return context.builder.cast(mean, element);
-}
-
-/** The value of a symbolic extent in this run, as an f32 scalar. */
-function runtimeExtent(context: ImportContext, extent: Extent): ValueName {
-  const ones = expanded(context, floatConstant(context, "f32", [1], [1]), [extent]);
-  return context.builder.add("reduce", [ones], { kind: "sum", axes: [0], keepAxes: false });
 }
 
 /** Ascending axes of a Reduce op: an attribute first, an input later; none means all, or nothing with `noop`. */
