@@ -7,6 +7,9 @@ import { foldConstants } from "./cleanup/fold_constants.ts";
 import { fuseMaps } from "./cleanup/fuse_maps.ts";
 import { inlineScalars } from "./cleanup/inline_scalars.ts";
 import { mergeViews } from "./cleanup/merge_views.ts";
+import { foldBatchNorm } from "./fold/fold_batch_norm.ts";
+import { foldBias } from "./fold/fold_bias.ts";
+import { foldPad } from "./fold/fold_pad.ts";
 
 /** Run before the recipe's own passes: the function stays the same, its form becomes the one that the others expect. */
 export const preparation: readonly Pass[] = [
@@ -15,6 +18,10 @@ export const preparation: readonly Pass[] = [
   mergeViews,
   inlineScalars,
   mergeCommonSubexpressions,
+  foldPad,
+  foldBatchNorm,
+  foldBias,
+  fuseMaps,
 ];
 
 /** What recipes choose from, in the order that the methods depend on. */
@@ -23,4 +30,5 @@ export const methods: readonly Pass[] = [];
 /** Run after the recipe's own passes. */
 export const completion: readonly Pass[] = [fuseMaps];
 
-export const passes: readonly Pass[] = [...preparation, ...methods, ...completion];
+/** Every pass, each once. */
+export const passes: readonly Pass[] = [...new Set([...preparation, ...methods, ...completion])];
