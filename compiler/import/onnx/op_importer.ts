@@ -2,8 +2,9 @@
 
 import type { GraphBuilder } from "../../ir/build.ts";
 import type { Extent } from "../../ir/extent.ts";
-import type { ValueName } from "../../ir/node.ts";
+import type { Node, ValueName } from "../../ir/node.ts";
 import type { Tensor } from "../../ir/tensor.ts";
+import type { NumberFormat } from "../../numeric/number_format.ts";
 import type { TensorType } from "../../ir/types.ts";
 
 /** Typed reads of a node's attributes; a wrong kind is a diagnostic at this node. Reading marks an attribute as known. */
@@ -16,6 +17,10 @@ export interface AttributeReader {
   string(name: string, fallback?: string): string;
   strings(name: string, fallback?: readonly string[]): readonly string[];
   tensor(name: string): Tensor;
+  /** The format of a tensor's codes, where its elements have no plain one. */
+  tensorFormat(name: string): NumberFormat | undefined;
+  /** One or several integers in full width. */
+  bigints(name: string): readonly bigint[];
 }
 
 /** One ONNX node as an importer sees it. */
@@ -49,6 +54,19 @@ export interface ImportContext {
   extents(index: number): readonly Extent[];
   /** A shape result: later `extents` calls see it, symbols included. Returns its value (a constant where static). */
   shapeValue(extents: readonly Extent[], element?: "i64" | "i32"): ValueName;
+  /**
+   * The number format of a value that holds codes without a plain element of their own (int4, float8 and the like);
+   * undefined for an ordinary value. Integer codes are their values, others are bit patterns.
+   */
+  formatOf(value: ValueName): NumberFormat | undefined;
+  /** Says that a value holds codes of a format. Returns the value. */
+  withFormat(value: ValueName, format: NumberFormat | undefined): ValueName;
+  /** The node that made a value; undefined for graph inputs. */
+  producerOf(value: ValueName): Node | undefined;
+  /** Imports the nodes of a graph attribute in place, with `inputs` for its formal inputs; yields its outputs. */
+  subgraph(attribute: string, inputs: readonly ValueName[]): readonly ValueName[];
+  /** How many inputs and outputs a graph attribute declares. */
+  subgraphArity(attribute: string): { readonly inputs: number; readonly outputs: number };
   /** Turns a possibly negative axis into 0..rank-1; a diagnostic when outside. */
   axis(axis: number, rank: number): number;
   /** Ends this node's import with a diagnostic. */

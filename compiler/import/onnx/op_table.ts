@@ -1,0 +1,47 @@
+/** Every ONNX op that Quern imports: the op type alone for ai.onnx, `domain:Type` for other domains. */
+
+import { InvariantError } from "../../diagnostics.ts";
+import type { OpImporter, OpImporterTable } from "./op_importer.ts";
+import { activationImporters } from "./ops/activation.ts";
+import { convolutionImporters } from "./ops/convolution.ts";
+import { elementwiseImporters } from "./ops/elementwise.ts";
+import { indexingImporters } from "./ops/indexing.ts";
+import { linearImporters } from "./ops/linear.ts";
+import { normalizationImporters } from "./ops/normalization.ts";
+import { poolingImporters } from "./ops/pooling.ts";
+import { rearrangeImporters } from "./ops/rearrange.ts";
+import { reductionImporters } from "./ops/reduction.ts";
+import { resizeImporters } from "./ops/resize.ts";
+import { shapeImporters } from "./ops/shape.ts";
+import { softmaxImporters } from "./ops/softmax.ts";
+
+const families: readonly OpImporterTable[] = [
+  shapeImporters,
+  elementwiseImporters,
+  activationImporters,
+  reductionImporters,
+  softmaxImporters,
+  normalizationImporters,
+  linearImporters,
+  convolutionImporters,
+  poolingImporters,
+  resizeImporters,
+  rearrangeImporters,
+  indexingImporters,
+];
+
+export const opImporters: ReadonlyMap<string, OpImporter> = mergeTables(families);
+
+function mergeTables(tables: readonly OpImporterTable[]): ReadonlyMap<string, OpImporter> {
+  const merged = new Map<string, OpImporter>();
+  for (const [key, importer] of tables.flatMap((table) => Object.entries(table))) {
+    if (merged.has(key)) throw new InvariantError(`Two families import ${key}`);
+    merged.set(key, importer);
+  }
+  return merged;
+}
+
+/** The key of an op in the table. */
+export function opKey(domain: string, opType: string): string {
+  return domain === "" ? opType : `${domain}:${opType}`;
+}
