@@ -45,6 +45,9 @@ export interface Region {
   readonly positiveOnly: boolean;
 }
 
+/** A region, why there is none, or undefined where the node does not suggest one. */
+export type Found = Region | { readonly declined: string } | undefined;
+
 /** A value and the axes that its channels run over, row-major (outermost axis first). */
 export interface ChannelValue {
   readonly value: ValueName;

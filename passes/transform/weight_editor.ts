@@ -1,0 +1,92 @@
+/** Edits constants at their places of use: float64 while transforms fold in, cast once at the end. */
+
+import { InvariantError } from "../../compiler/diagnostics.ts";
+import { makeNode } from "../../compiler/ir/build.ts";
+import { freshName, type Graph, producers } from "../../compiler/ir/graph.ts";
+import type { Node, ValueName } from "../../compiler/ir/node.ts";
+import { floatTensor, sizeOf, type Tensor, typeOfTensor } from "../../compiler/ir/tensor.ts";
+import type { TensorType } from "../../compiler/ir/types.ts";
+import type { ChannelTensor } from "../../compiler/rewrite/region/region.ts";
+
+/** A constant under edit: the float64 entries of one operand of one node. */
+export interface EditedTensor {
+  readonly shape: readonly number[];
+  readonly entries: Float64Array<ArrayBuffer>;
+}
+
+/**
+ * Working copies by place of use, so that a constant with several readers is edited for one of them only: the others
+ * keep the original, and tied weights come apart by themselves. Value names stay, hence statistics by name stay valid.
+ */
+export class WeightEditor {
+  readonly #made: ReadonlyMap<ValueName, Node>;
+  readonly #edits = new Map<string, EditedTensor>();
+
+  constructor(readonly graph: Graph) {
+    this.#made = producers(graph);
+  }
+
+  /** Whether the constant at this place is float32, so that transforms can fold into it. */
+  isFloat(place: ChannelTensor): boolean {
+    const tensor = this.#original(place);
+    return tensor.kind === "plain" && tensor.element === "f32";
+  }
+
+  /** The working copy at a place; edits to its entries show in `finish`. */
+  tensor(place: ChannelTensor): EditedTensor {
+    const key = placeKey(place.node.outputs[0], place.operand);
+    const known = this.#edits.get(key);
+    if (known !== undefined) return known;
+    const original = this.#original(place);
+    if (original.kind !== "plain" || original.element !== "f32") {
+      throw new InvariantError(`Operand ${place.operand} of %${place.node.outputs[0]} is not a float32 constant`);
+    }
+    const edited = { shape: original.shape, entries: Float64Array.from(original.data, Number) };
+    this.#edits.set(key, edited);
+    return edited;
+  }
+
+  /** Multiplies the entries at channel c by factors[c]. */
+  scale(place: ChannelTensor, factors: ArrayLike<number>): void {
+    const { shape, entries } = this.tensor(place);
+    const inner = sizeOf(shape.slice(place.axis + 1));
+    const extent = shape[place.axis];
+    for (let index = 0; index < entries.length; index++) {
+      entries[index] *= factors[place.channels[Math.floor(index / inner) % extent]];
+    }
+  }
+
+  /** The graph with every edited constant in its place. Unread originals are left to dead code elimination. */
+  finish(): Graph {
+    const types = new Map<ValueName, TensorType>(this.graph.types);
+    const nodes: Node[] = [];
+    for (const node of this.graph.nodes) {
+      const inputs = node.inputs.map((input, operand) => {
+        const edited = this.#edits.get(placeKey(node.outputs[0], operand));
+        if (edited === undefined) return input;
+        const tensor = floatTensor(edited.shape, edited.entries);
+        const value = freshName(`${input}.folded`, types);
+        types.set(value, typeOfTensor(tensor));
+        const origin = this.#made.get(input)?.origin ?? [];
+        nodes.push(makeNode("constant", [], [value], { hash: this.graph.constants.add(tensor) }, origin));
+        return value;
+      });
+      nodes.push(inputs.every((input, operand) => input === node.inputs[operand]) ? node : withInputs(node, inputs));
+    }
+    return Object.freeze({ ...this.graph, nodes: Object.freeze(nodes), types });
+  }
+
+  #original(place: ChannelTensor): Tensor {
+    const node = this.#made.get(place.value);
+    if (node?.op !== "constant") throw new InvariantError(`%${place.value} is not a constant`);
+    return this.graph.constants.get(node.attributes.hash);
+  }
+}
+
+function placeKey(output: ValueName, operand: number): string {
+  return `${output}#${operand}`;
+}
+
+function withInputs(node: Node, inputs: readonly ValueName[]): Node {
+  return Object.freeze({ ...node, inputs: Object.freeze([...inputs]) });
+}
