@@ -1,0 +1,101 @@
+/** Builds all files of an artifact from what a target emitted. Equal input gives equal bytes. */
+
+import type { Diagnostic } from "../../compiler/diagnostics.ts";
+import type { PassLog } from "../../compiler/recipe/apply.ts";
+import type { Recipe } from "../../compiler/recipe/schema.ts";
+import type { ArtifactFile, Emitted, Target } from "../target.ts";
+import { bundleRuntime, declarationText } from "./bundle.ts";
+import { binaryFile, fileBytes, jsonFile, sha256, textFile } from "./files.ts";
+import { manifestOf } from "./manifest.ts";
+import { makeReport, type Report } from "./report.ts";
+import { reportHtml } from "./report_html.ts";
+import { weightsFile } from "./weights.ts";
+
+export interface ArtifactFacts {
+  readonly name: string;
+  /** Name and version of the compiler. */
+  readonly compiler: string;
+  /** Format of the source model. */
+  readonly source: string;
+  readonly recipe: Recipe;
+  readonly target: Target;
+  readonly passes: readonly PassLog[];
+  readonly diagnostics: readonly Diagnostic[];
+  readonly metadata: Readonly<Record<string, unknown>>;
+  /** Files of the source model that go along as they are. */
+  readonly assets: Readonly<Record<string, Uint8Array<ArrayBuffer>>>;
+  readonly selfTest: Uint8Array<ArrayBuffer>;
+}
+
+export interface Artifact {
+  readonly files: readonly ArtifactFile[];
+  readonly report: Report;
+}
+
+const weightsName = "weights.bin";
+const selfTestName = "selftest.bin";
+
+export async function buildArtifact(emitted: Emitted, facts: ArtifactFacts): Promise<Artifact> {
+  const weights = weightsFile(weightsName, emitted.weights);
+  const banner = `// ${oneLine(facts.name)}, compiled by ${facts.compiler}. Types stand in mod.d.ts.`;
+  const { entry, spec } = emitted.runtime({
+    weights: weightsName,
+    weightsSha256: sha256(weights.chunks),
+    selfTest: selfTestName,
+  });
+  const module = await bundleRuntime(entry, spec, banner);
+  const bareModule = await bundleRuntime(entry, {}, "");
+  const declarations = await declarationText(emitted.declarations, emitted, banner);
+  const assets = Object.entries(facts.assets).sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([path, bytes]) => binaryFile(path, bytes));
+  const report = makeReport(emitted, {
+    name: facts.name,
+    source: facts.source,
+    recipe: facts.recipe.name,
+    target: facts.target.name,
+    passes: facts.passes,
+    diagnostics: facts.diagnostics,
+    codeBytes: Object.fromEntries(
+      emitted.kernels.filter(({ path }) => path.endsWith(".wasm")).map((file) => [file.path, fileBytes(file)]),
+    ),
+    runtimeBytes: new TextEncoder().encode(bareModule).byteLength,
+  });
+  const files = [
+    jsonFile("package.json", packageJson(facts.name)),
+    textFile("mod.js", module),
+    textFile("mod.d.ts", declarations),
+    ...emitted.kernels,
+    weights,
+    binaryFile(selfTestName, facts.selfTest),
+    jsonFile("report.json", report),
+    textFile("report.html", reportHtml(report)),
+    ...assets,
+  ];
+  const manifest = manifestOf(emitted, {
+    name: facts.name,
+    compiler: facts.compiler,
+    source: facts.source,
+    recipe: facts.recipe,
+    target: { name: facts.target.name, variants: facts.target.capabilities.variants },
+    metadata: facts.metadata,
+    files,
+  });
+  return { files: [...files, jsonFile("manifest.json", manifest)], report };
+}
+
+/** Names npm would refuse are mended: lower case, letters, digits, `-`, `_` and `.`. */
+function packageJson(name: string): Readonly<Record<string, unknown>> {
+  const fit = name.toLowerCase().replace(/[^a-z0-9._-]+/g, "-").replace(/^[._-]+|-+$/g, "") || "model";
+  return {
+    name: fit,
+    private: true,
+    type: "module",
+    exports: { ".": { types: "./mod.d.ts", default: "./mod.js" }, "./*": "./*" },
+    types: "./mod.d.ts",
+    sideEffects: false,
+  };
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, " ");
+}

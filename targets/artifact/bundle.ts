@@ -1,0 +1,91 @@
+/** mod.js and mod.d.ts: the runtime with one model's facts, as one file without imports. */
+
+import { readFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import * as esbuild from "esbuild";
+import { InvariantError } from "../../compiler/diagnostics.ts";
+import type { ElementType } from "../../compiler/numeric/element.ts";
+import type { BorderEntry } from "../target.ts";
+
+const nodeFiles = `import("node:fs/promises")`;
+// Bundlers of web pages must leave the import alone: it only runs in Node and Deno.
+const nodeFilesIgnored = `import(/* webpackIgnore: true *//* @vite-ignore */"node:fs/promises")`;
+
+/** The module's text: banner, then the minified runtime with `spec` in it. */
+export async function bundleRuntime(entry: URL, spec: unknown, banner: string): Promise<string> {
+  const path = fileURLToPath(entry);
+  const contents = [
+    `import { loadModel } from ${JSON.stringify(path)};`,
+    `import type { LoadOptions } from "./api.ts";`,
+    `const spec = ${JSON.stringify(spec)};`,
+    `export function load(options?: LoadOptions) { return loadModel(spec, import.meta.url, options); }`,
+  ].join("\n");
+  const result = await esbuild.build({
+    stdin: { contents, resolveDir: dirname(path), loader: "ts", sourcefile: "mod.ts" },
+    bundle: true,
+    format: "esm",
+    minify: true,
+    write: false,
+    platform: "neutral",
+    target: "es2022",
+    charset: "utf8",
+    external: ["node:*"],
+  });
+  // The service would keep the process alive.
+  await esbuild.stop();
+  const [{ text }] = result.outputFiles;
+  if (!text.includes(nodeFiles)) throw new InvariantError("The bundled runtime does not read files", "emit");
+  return `${banner}\n${text.replaceAll(nodeFiles, nodeFilesIgnored)}`;
+}
+
+const arrayTypes: Readonly<Record<ElementType, string>> = {
+  bool: "Uint8Array",
+  u8: "Uint8Array | Uint8ClampedArray",
+  i8: "Int8Array",
+  u16: "Uint16Array",
+  i16: "Int16Array",
+  u32: "Uint32Array",
+  i32: "Int32Array",
+  u64: "BigUint64Array | Int32Array",
+  i64: "BigInt64Array | Int32Array",
+  f16: "NumberArray",
+  bf16: "Uint16Array",
+  f32: "Float32Array",
+  f64: "Float64Array",
+};
+
+const outputTypes: Readonly<Record<ElementType, string>> = {
+  ...arrayTypes,
+  u8: "Uint8Array",
+  u64: "BigUint64Array",
+  i64: "BigInt64Array",
+};
+
+/** The declarations: those of the runtime, then this model's own inputs and outputs. */
+export async function declarationText(
+  declarations: URL,
+  borders: { readonly inputs: readonly BorderEntry[]; readonly outputs: readonly BorderEntry[] },
+  banner: string,
+): Promise<string> {
+  const member = (type: string, types: typeof arrayTypes) => ({ name, element }: BorderEntry) =>
+    `  readonly ${JSON.stringify(name)}: ${type}<${types[element]}>;`;
+  return [
+    banner,
+    (await readFile(declarations, "utf8")).trimEnd(),
+    "",
+    "/** Inputs of this model. */",
+    "export interface Inputs {",
+    ...borders.inputs.map(member("InputTensor", arrayTypes)),
+    "}",
+    "",
+    "/** Outputs of this model. */",
+    "export interface Outputs {",
+    ...borders.outputs.map(member("OutputTensor", outputTypes)),
+    "}",
+    "",
+    "/** Fetches kernels and weights, and makes the model ready. Rejects with an Error that says what is wrong. */",
+    "export declare function load(options?: LoadOptions): Promise<Model<Inputs, Outputs>>;",
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,6 @@
+/** The targets, in the order in which help lists them. */
+
+import type { Target } from "./target.ts";
+import { wasmTarget } from "./wasm/target.ts";
+
+export const targets: readonly Target[] = [wasmTarget];

@@ -1,0 +1,113 @@
+/** The WebAssembly target: SIMD everywhere, relaxed SIMD where the engine has it, one artifact for both. */
+
+import type { Graph } from "../../compiler/ir/graph.ts";
+import type { Node } from "../../compiler/ir/node.ts";
+import { elementTypes } from "../../compiler/numeric/element.ts";
+import { formatBits, formatName, intFormat, nf4 } from "../../compiler/numeric/number_format.ts";
+import type { QuantScheme } from "../../compiler/numeric/scheme.ts";
+import { regionOrigin, regionOutputs } from "../region.ts";
+import type { ArtifactFile, EmitOptions, Emitted, KernelRow, Target, Unsupported } from "../target.ts";
+import { wasmVariants } from "./kernel.ts";
+import { mathLibrary } from "./math/library.ts";
+import { assemble, moduleText } from "./module.ts";
+import { type KernelChoice, lowerWasm, type WasmProgram, type WasmStep } from "./program.ts";
+import { canFuseEpilogue, selectKernel } from "./select.ts";
+import { modelSpec } from "./spec.ts";
+
+/** Codes wider than this have no kernels. */
+const widestCode = 16;
+
+/** The kernels that artifacts are made of. */
+export const wasmKernels: KernelChoice = { canFuseEpilogue, selectKernel };
+
+export const wasmTarget: Target = {
+  name: "wasm",
+  summary: "WebAssembly SIMD for browsers, Node and Deno",
+  capabilities: {
+    formats: [
+      ...Array.from({ length: 8 }, (_, index) => intFormat(index + 1, true)),
+      ...Array.from({ length: 8 }, (_, index) => intFormat(index + 1, false)),
+      nf4,
+    ],
+    elements: elementTypes,
+    dot: [
+      { feature: "simd128", lhs: "i16", rhs: "i16", accumulator: "i32" },
+      { feature: "relaxed-simd", lhs: "i8", rhs: "u7", accumulator: "i32" },
+    ],
+    variants: wasmVariants,
+    memoryBytes: 2 ** 32,
+  },
+  legalize: [],
+  supports,
+  emit,
+};
+
+function supports(_node: Node, { format }: QuantScheme): true | Unsupported {
+  if (formatBits(format) <= widestCode) return true;
+  return { reason: `codes of ${formatName(format)} are wider than ${widestCode} bits`, nearest: "int16" };
+}
+
+async function emit(graph: Graph, { onProgress }: EmitOptions = {}): Promise<Emitted> {
+  const report = (stage: string, fraction: number) => {
+    onProgress?.({ stage, fraction });
+    // Assembling holds the thread; this lets progress be drawn.
+    return new Promise((resolve) => setTimeout(resolve, 0));
+  };
+  await report("plan kernels", 0);
+  const program = lowerWasm(graph, wasmKernels);
+  const stem = `kernels/${fileStem(graph.name)}`;
+  const kernels: ArtifactFile[] = [];
+  for (const [index, variant] of wasmVariants.entries()) {
+    await report(`assemble ${variant}`, (index + 1) / (wasmVariants.length + 1));
+    const text = moduleText(program, variant, mathLibrary);
+    kernels.push({ path: `${stem}.${variant}.wasm`, chunks: [assemble(text, variant)] });
+    kernels.push({ path: `${stem}.${variant}.wat`, chunks: [new TextEncoder().encode(text)] });
+  }
+  return emitted(program, kernels, stem);
+}
+
+function emitted(program: WasmProgram, kernels: readonly ArtifactFile[], stem: string): Emitted {
+  const { memory } = program;
+  return {
+    graph: program.graph,
+    kernels,
+    weights: program.weights,
+    inputs: program.inputs,
+    outputs: program.outputs,
+    rows: program.steps.map((step) => rowOf(step, program)),
+    memory: {
+      weightsBytes: memory.weightsBytes,
+      statesBytes: memory.statesBytes,
+      arenaBytes: memory.arenaBytes,
+      peakBytes: memory.peakBytes,
+      unsharedBytes: memory.unsharedBytes,
+      totalBytes: memory.pages * 65536,
+      buffers: memory.lifetimes,
+    },
+    runtime: (files) => ({
+      entry: new URL("../../runtime/wasm/load.ts", import.meta.url),
+      spec: modelSpec(program, {
+        ...files,
+        simd128: `${stem}.simd128.wasm`,
+        relaxed: `${stem}.relaxed.wasm`,
+      }),
+    }),
+    declarations: new URL("../../runtime/wasm/api.ts", import.meta.url),
+  };
+}
+
+function rowOf({ region, kernel, functionName }: WasmStep, program: WasmProgram): KernelRow {
+  const keys = new Set(kernel.operands.flatMap((operand) => operand.kind === "weights" ? [operand.weights.key] : []));
+  return {
+    origin: regionOrigin(region),
+    ops: [region.main, ...region.epilogue?.nodes ?? []].map(({ op }) => op),
+    outputs: regionOutputs(region),
+    kernel: kernel.id,
+    functionName,
+    weightBytes: program.weights.reduce((sum, { key, bytes }) => sum + (keys.has(key) ? bytes.byteLength : 0), 0),
+  };
+}
+
+function fileStem(name: string): string {
+  return name.replace(/[^A-Za-z0-9._-]+/g, "_").replace(/^[._]+|[._]+$/g, "") || "model";
+}
