@@ -3,15 +3,20 @@
 import { InvariantError } from "../../diagnostics.ts";
 import type { OpImporter, OpImporterTable } from "./op_importer.ts";
 import { activationImporters } from "./ops/activation.ts";
+import { attentionImporters } from "./ops/attention.ts";
 import { convolutionImporters } from "./ops/convolution.ts";
+import { einsumImporters } from "./ops/einsum.ts";
 import { elementwiseImporters } from "./ops/elementwise.ts";
 import { indexingImporters } from "./ops/indexing.ts";
 import { linearImporters } from "./ops/linear.ts";
+import { lossImporters } from "./ops/loss.ts";
 import { normalizationImporters } from "./ops/normalization.ts";
 import { poolingImporters } from "./ops/pooling.ts";
 import { rearrangeImporters } from "./ops/rearrange.ts";
+import { recurrentImporters } from "./ops/recurrent.ts";
 import { reductionImporters } from "./ops/reduction.ts";
 import { resizeImporters } from "./ops/resize.ts";
+import { rotaryImporters } from "./ops/rotary.ts";
 import { shapeImporters } from "./ops/shape.ts";
 import { softmaxImporters } from "./ops/softmax.ts";
 
@@ -28,6 +33,11 @@ const families: readonly OpImporterTable[] = [
   resizeImporters,
   rearrangeImporters,
   indexingImporters,
+  attentionImporters,
+  einsumImporters,
+  lossImporters,
+  recurrentImporters,
+  rotaryImporters,
 ];
 
 export const opImporters: ReadonlyMap<string, OpImporter> = mergeTables(families);

@@ -7,7 +7,7 @@ import { staticExtent, staticShape } from "./operands.ts";
 import { autoPadOf, padsAttribute, perAxisAttribute, splitPadding, windowOf } from "./window.ts";
 
 /** The spatial extents of the weights, checked against `kernel_shape`. */
-function kernelOf(context: ImportContext, weights: ValueName): readonly number[] {
+export function kernelOf(context: ImportContext, weights: ValueName): readonly number[] {
   const kernel = staticShape(context, weights, "the weights").slice(2);
   const stated = context.node.attributes.ints("kernel_shape", kernel);
   if (stated.length !== kernel.length || stated.some((extent, axis) => extent !== kernel[axis])) {
