@@ -1,5 +1,7 @@
 /** Quantization schemes: format, granularity and zero point. A scheme says nothing about storage order. */
 
+import { decodeBf16, encodeBf16 } from "./element.ts";
+import { decodeMinifloat, e8m0, encodeMinifloat, minifloat } from "./minifloat.ts";
 import { formatName, type NumberFormat, parseFormat } from "./number_format.ts";
 
 /** Number formats that a step may be stored in. */
@@ -35,6 +37,26 @@ export function stepShape(scheme: QuantScheme, shape: readonly number[]): number
     return block === "all" || block === undefined ? 1 : Math.ceil(extent / block);
   });
 }
+
+/** The step nearest to `step` that the format holds; never zero, so that a block of tiny values keeps its codes. */
+export function roundStep(format: StepFormat, step: number): number {
+  switch (format) {
+    case "f32":
+      return Math.fround(step) || smallestStep.f32;
+    case "f16":
+      return Math.f16round(step) || smallestStep.f16;
+    case "bf16":
+      return decodeBf16(encodeBf16(step)) || smallestStep.bf16;
+    case "e8m0":
+      return decodeMinifloat(e8m0, encodeMinifloat(e8m0, step));
+    case "e4m3fn":
+      return decodeMinifloat(e4m3fn, encodeMinifloat(e4m3fn, step)) || smallestStep.e4m3fn;
+  }
+}
+
+const e4m3fn = minifloat(4, 3, "fn");
+
+const smallestStep = { f32: 2 ** -149, f16: 2 ** -24, bf16: 2 ** -133, e4m3fn: 2 ** -9 } as const;
 
 export function perTensor(rank: number): ("all")[] {
   return new Array<"all">(rank).fill("all");

@@ -1,0 +1,84 @@
+/** Codes of quantized tensors as numbers: centred values, decoded reals, nearest codes. */
+
+import { isFloat } from "../../numeric/element.ts";
+import { decodeCode, formatBits, intRange, type NumberFormat } from "../../numeric/number_format.ts";
+import { encodeValue } from "../../numeric/number_format.ts";
+import { type PlainTensor, plainTensor, type QuantizedTensor } from "../tensor.ts";
+import type { Rows } from "./dot.ts";
+import { numberData, storeNumbers } from "./numbers.ts";
+import { stepGrid } from "./step_grid.ts";
+
+/** Values of all codes of a format that is not an integer, by code. */
+const tables = new Map<NumberFormat, Float64Array>();
+
+function valueTable(format: NumberFormat): Float64Array {
+  let table = tables.get(format);
+  if (table === undefined) {
+    const count = format.kind === "codebook" ? format.values.length : 2 ** formatBits(format);
+    table = Float64Array.from({ length: count }, (_, code) => decodeCode(format, code));
+    tables.set(format, table);
+  }
+  return table;
+}
+
+/** value(code) - zero of every entry: exact integers for integer formats, f32 for the others. */
+export function centredValues(tensor: QuantizedTensor): Rows {
+  const codes = numberData(tensor.codes.data);
+  const { format } = tensor.scheme;
+  // A difference of two codes of at most 23 bits is an integer below 2^24, which f32 holds exactly.
+  const values = formatBits(format) <= 23 ? new Float32Array(codes.length) : new Float64Array(codes.length);
+  if (format.kind === "int") {
+    values.set(codes);
+  } else {
+    const table = valueTable(format);
+    for (let index = 0; index < codes.length; index++) values[index] = table[codes[index]];
+  }
+  if (tensor.zeros !== undefined) subtractZeros(values, tensor, tensor.zeros.data);
+  return values;
+}
+
+function subtractZeros(values: Rows, tensor: QuantizedTensor, zeros: Int32Array): void {
+  const grid = stepGrid(tensor.scheme, tensor.shape);
+  let at = 0;
+  for (let row = 0; row < grid.rows; row++) {
+    const base = grid.rowStep[row];
+    for (let column = 0; column < grid.columns; column++) values[at++] -= zeros[base + grid.columnStep[column]];
+  }
+}
+
+/** (value(code) - zero) * step of every entry, in f32. */
+export function decodeTensor(tensor: QuantizedTensor): Float32Array<ArrayBuffer> {
+  const values = centredValues(tensor);
+  const real = values instanceof Float32Array ? values : Float32Array.from(values);
+  const steps = tensor.steps.data;
+  const grid = stepGrid(tensor.scheme, tensor.shape);
+  let at = 0;
+  for (let row = 0; row < grid.rows; row++) {
+    const base = grid.rowStep[row];
+    for (let column = 0; column < grid.columns; column++) real[at++] *= steps[base + grid.columnStep[column]];
+  }
+  return real;
+}
+
+/** The plain tensor that a quantized one stands for, of its real element. */
+export function decodedTensor(tensor: QuantizedTensor): PlainTensor {
+  const values = decodeTensor(tensor);
+  if (tensor.element === "f32") return plainTensor("f32", tensor.shape, values);
+  const whole = isFloat(tensor.element) ? new Float64Array(values) : Float64Array.from(values, Math.trunc);
+  return storeNumbers(tensor.element, tensor.shape, whole);
+}
+
+/** The code nearest to `quotient` (in steps) after the zero point is added. */
+export function encodeQuotient(format: NumberFormat, quotient: number, zero: number): number {
+  if (format.kind !== "int") return encodeValue(format, quotient + zero);
+  const { min, max } = intRange(format);
+  return clampCode(quotient, zero, min, max);
+}
+
+/** clamp(round(quotient) + zero); NaN counts as 0. */
+export function clampCode(quotient: number, zero: number, low: number, high: number): number {
+  if (quotient !== quotient) return Math.min(high, Math.max(low, zero));
+  // Adding and removing 1.5 * 2^52 rounds to an integer, ties to even, for |quotient| < 2^51; beyond, it clamps anyway.
+  const rounded = Math.abs(quotient) < 2 ** 31 ? quotient + 6755399441055744 - 6755399441055744 : quotient;
+  return Math.min(high, Math.max(low, rounded + zero));
+}

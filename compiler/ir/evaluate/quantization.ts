@@ -1,0 +1,136 @@
+/** quantize, dequantize, and the ops that take a quantized tensor apart or put it together. */
+
+import { allocate } from "../../numeric/element.ts";
+import { codeElement, formatMax, intRange } from "../../numeric/number_format.ts";
+import { type QuantScheme, roundStep, stepShape } from "../../numeric/scheme.ts";
+import { type PlainTensor, plainTensor, type QuantizedTensor, sizeOf } from "../tensor.ts";
+import { decodedTensor, encodeQuotient } from "./codes.ts";
+import { type Evaluate, plainInput, quantizedInput } from "./environment.ts";
+import { numberData, readIntegers, readNumbers } from "./numbers.ts";
+import { type StepGrid, stepGrid } from "./step_grid.ts";
+import { roundHalfEven } from "../../numeric/element.ts";
+
+export const evaluateQuantize: Evaluate<"quantize"> = (inputs, { scheme }) => {
+  const x = plainInput(inputs, 0);
+  const values = Float32Array.from(readNumbers(x));
+  const shape = stepShape(scheme, x.shape);
+  const grid = stepGrid(scheme, x.shape);
+  const parts = scheme.range === "dynamic"
+    ? dynamicSteps(scheme, values, grid, shape)
+    : staticSteps(scheme, inputs, shape);
+  return [encodeTensor(values, x, scheme, grid, parts.steps, parts.zeros)];
+};
+
+interface StepParts {
+  readonly steps: PlainTensor<"f32">;
+  readonly zeros?: PlainTensor<"i32">;
+}
+
+function staticSteps(
+  scheme: QuantScheme,
+  inputs: Parameters<Evaluate<"quantize">>[0],
+  shape: readonly number[],
+): StepParts {
+  return stepParts(scheme, plainInput(inputs, 1), scheme.zeroPoint ? plainInput(inputs, 2) : undefined, shape);
+}
+
+/** Steps and zero points of the scheme's step shape; one value stands for all. */
+function stepParts(
+  scheme: QuantScheme,
+  step: PlainTensor,
+  zero: PlainTensor | undefined,
+  shape: readonly number[],
+): StepParts {
+  const count = sizeOf(shape);
+  const steps = plainTensor("f32", shape, Float32Array.from(spread(readNumbers(step), count)));
+  if (!scheme.zeroPoint || zero === undefined) return { steps };
+  return { steps, zeros: plainTensor("i32", shape, Int32Array.from(spread(readIntegers(zero), count))) };
+}
+
+function spread(values: ArrayLike<number>, count: number): ArrayLike<number> {
+  return values.length === count ? values : new Array<number>(count).fill(values[0]);
+}
+
+/** Steps (and zero points) of every block from its own extremes, in f32. */
+function dynamicSteps(
+  scheme: QuantScheme,
+  values: Float32Array,
+  grid: StepGrid,
+  shape: readonly number[],
+): StepParts {
+  const count = sizeOf(shape);
+  const low = new Float32Array(count);
+  const high = new Float32Array(count);
+  for (let row = 0, at = 0; row < grid.rows; row++) {
+    const base = grid.rowStep[row];
+    for (let column = 0; column < grid.columns; column++, at++) {
+      const block = base + grid.columnStep[column];
+      const value = values[at];
+      if (value < low[block]) low[block] = value;
+      if (value > high[block]) high[block] = value;
+    }
+  }
+  const steps = new Float32Array(count);
+  const zeros = new Int32Array(count);
+  for (let block = 0; block < count; block++) {
+    if (scheme.zeroPoint && scheme.format.kind === "int") {
+      const { min, max } = intRange(scheme.format);
+      const span = Math.fround(high[block] - low[block]);
+      const step = span === 0 ? 1 : roundStep(scheme.step, Math.fround(span / Math.fround(max - min)));
+      const start = Math.fround(min - Math.fround(low[block] / step));
+      steps[block] = step;
+      zeros[block] = Math.min(max, Math.max(min, roundHalfEven(start)));
+    } else {
+      const most = Math.max(-low[block], high[block]);
+      steps[block] = most === 0 ? 1 : roundStep(scheme.step, Math.fround(most / Math.fround(formatMax(scheme.format))));
+    }
+  }
+  return {
+    steps: plainTensor("f32", shape, steps),
+    zeros: scheme.zeroPoint ? plainTensor("i32", shape, zeros) : undefined,
+  };
+}
+
+function encodeTensor(
+  values: Float32Array,
+  x: PlainTensor,
+  scheme: QuantScheme,
+  grid: StepGrid,
+  steps: PlainTensor<"f32">,
+  zeros: PlainTensor<"i32"> | undefined,
+): QuantizedTensor {
+  const element = codeElement(scheme.format);
+  const codes = allocate(element, values.length);
+  const target = numberData(codes);
+  const { format } = scheme;
+  for (let row = 0, at = 0; row < grid.rows; row++) {
+    const base = grid.rowStep[row];
+    for (let column = 0; column < grid.columns; column++, at++) {
+      const block = base + grid.columnStep[column];
+      const quotient = Math.fround(values[at] / steps.data[block]);
+      target[at] = encodeQuotient(format, quotient, zeros === undefined ? 0 : zeros.data[block]);
+    }
+  }
+  return {
+    kind: "quantized",
+    scheme,
+    element: x.element,
+    shape: x.shape,
+    codes: plainTensor(element, x.shape, codes),
+    steps,
+    zeros,
+  };
+}
+
+export const evaluateDequantize: Evaluate<"dequantize"> = (inputs) => [decodedTensor(quantizedInput(inputs, 0))];
+
+export const evaluateFromCodes: Evaluate<"fromCodes"> = (inputs, { scheme, element }) => {
+  const codes = plainInput(inputs, 0);
+  const zero = scheme.zeroPoint ? plainInput(inputs, 2) : undefined;
+  const parts = stepParts(scheme, plainInput(inputs, 1), zero, stepShape(scheme, codes.shape));
+  return [{ kind: "quantized", scheme, element, shape: codes.shape, codes, ...parts }];
+};
+
+export const evaluateToCodes: Evaluate<"toCodes"> = (inputs) => [quantizedInput(inputs, 0).codes];
+
+export const evaluateToSteps: Evaluate<"toSteps"> = (inputs) => [quantizedInput(inputs, 0).steps];

@@ -1,0 +1,65 @@
+/** Ops on states: append, readState, writeState. */
+
+import { type PlainTensor, type QuantizedTensor, stridesOf, type Tensor } from "../tensor.ts";
+import type { Evaluate } from "./environment.ts";
+import { copyStrided } from "./strided.ts";
+import { readStrided } from "./view.ts";
+import { DiagnosticError, errorDiagnostic, InvariantError } from "../../diagnostics.ts";
+
+export const evaluateAppend: Evaluate<"append"> = ([x], { state, axis }, { states }) => {
+  const held = states.get(state);
+  const { past } = states;
+  const total = past + x.shape[axis];
+  if (total > held.shape[axis]) {
+    throw new DiagnosticError([
+      errorDiagnostic("Q0121", `State "${state}" holds ${held.shape[axis]} positions, ${total} are wanted`, {
+        help: "Reset or rewind the states, or compile with a longer context",
+      }),
+    ]);
+  }
+  return [appendTensor(held, x, axis, past)];
+};
+
+function appendTensor(held: Tensor, x: Tensor, axis: number, past: number): Tensor {
+  if (held.kind === "plain" && x.kind === "plain") return appendPlain(held, x, axis, past);
+  if (held.kind === "quantized" && x.kind === "quantized") return appendQuantized(held, x, axis, past);
+  throw new InvariantError(`Cannot append a ${x.kind} tensor to a ${held.kind} state`);
+}
+
+function appendQuantized(held: QuantizedTensor, x: QuantizedTensor, axis: number, past: number): QuantizedTensor {
+  const codes = appendPlain(held.codes, x.codes, axis, past);
+  const zeros = held.zeros === undefined || x.zeros === undefined
+    ? undefined
+    : appendPlain(held.zeros, x.zeros, axis, past);
+  return { ...x, shape: codes.shape, codes, steps: appendPlain(held.steps, x.steps, axis, past), zeros };
+}
+
+/** Writes x at rows past.. of the held tensor and returns the rows up to its end, dense. */
+function appendPlain<T extends PlainTensor>(held: T, x: T, axis: number, past: number): T {
+  const strides = stridesOf(held.shape);
+  copyStrided(
+    x.shape,
+    { data: x.data, offset: 0, strides: stridesOf(x.shape) },
+    { data: held.data, offset: past * strides[axis], strides },
+  );
+  const shape = held.shape.map((extent, index) => (index === axis ? past + x.shape[axis] : extent));
+  // Same element, hence the same storage class.
+  return readStrided(held, shape, 0, strides) as T;
+}
+
+export const evaluateReadState: Evaluate<"readState"> = (_, { state }, { states }) => [copied(states.get(state))];
+
+function copied(tensor: Tensor): Tensor {
+  if (tensor.kind === "plain") return copyPlain(tensor);
+  const zeros = tensor.zeros === undefined ? undefined : copyPlain(tensor.zeros);
+  return { ...tensor, codes: copyPlain(tensor.codes), steps: copyPlain(tensor.steps), zeros };
+}
+
+function copyPlain<T extends PlainTensor>(tensor: T): T {
+  const strides = stridesOf(tensor.shape);
+  // Same element, hence the same storage class.
+  return readStrided(tensor, tensor.shape, 0, strides) as T;
+}
+
+/** The graph evaluator stores the value when the run ends: the op itself passes it on. */
+export const evaluateWriteState: Evaluate<"writeState"> = ([x]) => [x];
