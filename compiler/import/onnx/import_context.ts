@@ -50,6 +50,11 @@ export function importContext(
     withFormat: (value, format) => {
       return format === undefined ? value : codedValue(session, value, format);
     },
+    markZero: (zero, quantized) => {
+      session.zeroOwners.set(zero, quantized);
+      return zero;
+    },
+    zeroOwner: (zero) => session.zeroOwners.get(zero),
     producerOf: (value) => builder.producerOf(value),
     subgraph: (attribute, inputs) => subgraph(graphOf(attribute), inputs),
     subgraphArity: (attribute) => {

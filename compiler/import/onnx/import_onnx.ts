@@ -14,6 +14,7 @@ import { constantEnvironment } from "../../ir/evaluate/environment.ts";
 import { evaluateNode } from "../../ir/evaluate/mod.ts";
 import { isStatic, printExtent } from "../../ir/extent.ts";
 import type { Graph } from "../../ir/graph.ts";
+import type { Tensor } from "../../ir/tensor.ts";
 import { tensorType } from "../../ir/types.ts";
 import type { ImportedModel, ImportOptions } from "../model.ts";
 import { decodeModel } from "./decode.ts";
@@ -33,8 +34,13 @@ import { bindInputs, type BoundInputs } from "./symbols.ts";
 const oldestOpset = 7;
 const newestOpset = 24;
 
+export interface OnnxImportOptions extends ImportOptions {
+  /** Tensors of inputs that become constants of the graph (shapes, axes and the like that must be known). */
+  readonly constants?: Readonly<Record<string, Tensor>>;
+}
+
 /** Imports the ONNX model in a file; external data is read from its folder. */
-export async function importOnnx(path: string, options: ImportOptions): Promise<Outcome<ImportedModel>> {
+export async function importOnnx(path: string, options: OnnxImportOptions): Promise<Outcome<ImportedModel>> {
   let bytes: Uint8Array;
   try {
     bytes = await Deno.readFile(path);
@@ -48,24 +54,29 @@ export async function importOnnx(path: string, options: ImportOptions): Promise<
 /** Imports an ONNX model from its bytes. */
 export function importOnnxBytes(
   bytes: Uint8Array,
-  options: ImportOptions,
+  options: OnnxImportOptions,
   external: ExternalData = noExternalData,
 ): Outcome<ImportedModel> {
   const decoded = decodeModel(bytes);
   return decoded.ok ? importOnnxModel(decoded.value, options, external) : decoded;
 }
 
-function importOnnxModel(model: ModelProto, options: ImportOptions, external: ExternalData): Outcome<ImportedModel> {
+function importOnnxModel(
+  model: ModelProto,
+  options: OnnxImportOptions,
+  external: ExternalData,
+): Outcome<ImportedModel> {
   const faults = modelFaults(model);
   if (model.graph === undefined || faults.some(({ severity }) => severity === "error")) return failure(...faults);
   const { graph } = model;
   const initialized = new Set(graph.initializers.map(({ name }) => name));
-  const inputs = graph.inputs.filter(({ name }) => !initialized.has(name));
+  const constants = options.constants ?? {};
+  const inputs = graph.inputs.filter(({ name }) => !initialized.has(name) && !Object.hasOwn(constants, name));
   const bound = bindInputs(inputs, options.bind);
   const diagnostics = [...faults, ...bound.diagnostics];
   if (diagnostics.some(({ severity }) => severity === "error")) return failure(...diagnostics);
   const session = newSession(model, graph, bound, external, diagnostics);
-  const result = collect(() => importMain(session, model, graph, inputs, bound));
+  const result = collect(() => importMain(session, model, graph, inputs, bound, constants));
   diagnostics.push(...unknownOpDiagnostics(session));
   if (!result.ok) return failure(...diagnostics, ...result.diagnostics);
   if (result.value === undefined || diagnostics.some(({ severity }) => severity === "error")) {
@@ -132,6 +143,7 @@ function newSession(
     extents: bound.extents,
     vectors: new Map(),
     formats: new Map(),
+    zeroOwners: new Map(),
     diagnostics,
     unknownOps: new Map(),
     imported: 0,
@@ -144,8 +156,10 @@ function importMain(
   graph: GraphProto,
   inputs: readonly ValueInfoProto[],
   bound: BoundInputs,
+  constants: Readonly<Record<string, Tensor>>,
 ): Graph | undefined {
   const scope = childScope({ opsets: model.opsets, attributes: undefined, prefix: "", calls: [] }, undefined);
+  for (const [name, tensor] of Object.entries(constants)) addConstantInput(session, scope, graph, name, tensor);
   inputs.forEach((info) => addInput(session, scope, info, bound));
   const outputs = importNodes(session, scope, graph);
   if (graph.outputs.length === 0) session.diagnostics.push(errorDiagnostic("Q1005", "The model has no outputs"));
@@ -182,6 +196,21 @@ function addInput(session: Session, scope: Scope, info: ValueInfoProto, bound: B
   const value = session.builder.input(info.name, tensorType(kind.element, shape));
   if (kind.format !== undefined) session.formats.set(value, kind.format);
   scope.values.set(info.name, value);
+}
+
+function addConstantInput(session: Session, scope: Scope, graph: GraphProto, name: string, tensor: Tensor): void {
+  const info = graph.inputs.find((input) => input.name === name);
+  const kind = info === undefined ? undefined : elementKind(info.elementType);
+  if (kind === undefined || kind.element !== tensor.element) {
+    const wanted = info === undefined ? "which is no input" : `which is declared ${dataTypeText(info.elementType)}`;
+    session.diagnostics.push(
+      errorDiagnostic("Q1009", `A constant ${tensor.element} is given for "${name}", ${wanted}`, { node: name }),
+    );
+    return;
+  }
+  const value = session.builder.constant(tensor, { name });
+  if (kind.format !== undefined) session.formats.set(value, kind.format);
+  scope.values.set(name, value);
 }
 
 function describeKind(kind: ValueInfoProto["kind"]): string {

@@ -61,6 +61,10 @@ export interface ImportContext {
   formatOf(value: ValueName): NumberFormat | undefined;
   /** Says that a value holds codes of a format. Returns the value. */
   withFormat(value: ValueName, format: NumberFormat | undefined): ValueName;
+  /** Says that a value is the zero point that a quantized value computed for itself. Returns the value. */
+  markZero(zero: ValueName, quantized: ValueName): ValueName;
+  /** The quantized value that a zero point was computed for. */
+  zeroOwner(zero: ValueName): ValueName | undefined;
   /** The node that made a value; undefined for graph inputs. */
   producerOf(value: ValueName): Node | undefined;
   /** Imports the nodes of a graph attribute in place, with `inputs` for its formal inputs; yields its outputs. */

@@ -4,14 +4,17 @@ import { InvariantError } from "../../diagnostics.ts";
 import type { OpImporter, OpImporterTable } from "./op_importer.ts";
 import { activationImporters } from "./ops/activation.ts";
 import { attentionImporters } from "./ops/attention.ts";
+import { controlImporters } from "./ops/control.ts";
 import { convolutionImporters } from "./ops/convolution.ts";
 import { einsumImporters } from "./ops/einsum.ts";
 import { elementwiseImporters } from "./ops/elementwise.ts";
 import { indexingImporters } from "./ops/indexing.ts";
+import { integerProductImporters } from "./ops/integer_products.ts";
 import { linearImporters } from "./ops/linear.ts";
 import { lossImporters } from "./ops/loss.ts";
 import { normalizationImporters } from "./ops/normalization.ts";
 import { poolingImporters } from "./ops/pooling.ts";
+import { quantizedImporters } from "./ops/quantized.ts";
 import { rearrangeImporters } from "./ops/rearrange.ts";
 import { recurrentImporters } from "./ops/recurrent.ts";
 import { reductionImporters } from "./ops/reduction.ts";
@@ -38,6 +41,9 @@ const families: readonly OpImporterTable[] = [
   lossImporters,
   recurrentImporters,
   rotaryImporters,
+  controlImporters,
+  quantizedImporters,
+  integerProductImporters,
 ];
 
 export const opImporters: ReadonlyMap<string, OpImporter> = mergeTables(families);

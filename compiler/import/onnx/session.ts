@@ -22,6 +22,8 @@ export interface Session {
   readonly vectors: Map<ValueName, ShapeVector>;
   /** Values that hold codes without a plain element. */
   readonly formats: Map<ValueName, NumberFormat>;
+  /** Zero points computed at run time, with the quantized values that they belong to. */
+  readonly zeroOwners: Map<ValueName, ValueName>;
   readonly diagnostics: Diagnostic[];
   /** Places of the nodes of each unknown op. */
   readonly unknownOps: Map<string, string[]>;
