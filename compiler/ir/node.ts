@@ -63,7 +63,10 @@ export interface OpAttributes {
     readonly outputPadding: readonly number[];
     readonly groups: number;
   };
-  /** (x) -> y. Windows reach past the end when `outputExtents` says so (ceil mode). Average divides by the window's real size unless `countPadding`. */
+  /**
+   * (x) -> y. Windows reach past the end when `outputExtents` says so (ceil mode). Average divides by the window's real
+   * size, or with `countPadding` by its taps inside the padded input.
+   */
   pool: WindowAttributes & {
     readonly kind: "max" | "average" | "lp";
     readonly kernel: readonly number[];
@@ -106,7 +109,7 @@ export interface OpAttributes {
   /**
    * (q[B, T, H, D], k[B, S, G, D], v[B, S, G, E], mask?[broadcast to B, H, T, S]) -> [B, T, H, E], H a multiple of G.
    * softmax(softcap(scale * q·k) + mask) · v. `causal`: row t sees keys up to S - T + t; with `window` > 0 only that many.
-   * A bool mask keeps where true. k and v may be quantized (a KV cache).
+   * A bool mask keeps where true; a row that sees no key gives 0. k and v may be quantized (a KV cache).
    */
   attention: {
     readonly scale: number;
@@ -179,7 +182,8 @@ export interface OpAttributes {
    * (x, step?, zero?) -> quantized. Static: codes = clamp(round(x / step) + zero), steps as inputs. Dynamic: no further inputs.
    *   dynamic symmetric:  step = max|x| / max, per block
    *   dynamic with zero:  lo = min(x, 0), hi = max(x, 0), step = (hi - lo) / (qmax - qmin), zero = clamp(round(qmin - lo / step))
-   * The scheme has no offset. A block of zeros has step 1. All arithmetic in f32. Minifloat and codebook formats: nearest code of x / step.
+   * The scheme has no offset. Dynamic steps are rounded to the scheme's step format; one that comes out 0 (a block of
+   * zeros) is 1. All arithmetic in f32; a NaN quotient rounds to 0. Minifloat and codebook formats: nearest code of x / step.
    */
   quantize: { readonly scheme: QuantScheme };
   /** (q) -> plain: (value(code) - zero) * step, then + offset where the scheme has one, each rounded to f32. */

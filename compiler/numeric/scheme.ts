@@ -38,25 +38,23 @@ export function stepShape(scheme: QuantScheme, shape: readonly number[]): number
   });
 }
 
-/** The step nearest to `step` that the format holds; never zero, so that a block of tiny values keeps its codes. */
+/** The step nearest to `step` that the format holds (0 where it underflows). */
 export function roundStep(format: StepFormat, step: number): number {
   switch (format) {
     case "f32":
-      return Math.fround(step) || smallestStep.f32;
+      return Math.fround(step);
     case "f16":
-      return Math.f16round(step) || smallestStep.f16;
+      return Math.f16round(step);
     case "bf16":
-      return decodeBf16(encodeBf16(step)) || smallestStep.bf16;
+      return decodeBf16(encodeBf16(step));
     case "e8m0":
       return decodeMinifloat(e8m0, encodeMinifloat(e8m0, step));
     case "e4m3fn":
-      return decodeMinifloat(e4m3fn, encodeMinifloat(e4m3fn, step)) || smallestStep.e4m3fn;
+      return decodeMinifloat(e4m3fn, encodeMinifloat(e4m3fn, step));
   }
 }
 
 const e4m3fn = minifloat(4, 3, "fn");
-
-const smallestStep = { f32: 2 ** -149, f16: 2 ** -24, bf16: 2 ** -133, e4m3fn: 2 ** -9 } as const;
 
 export function perTensor(rank: number): ("all")[] {
   return new Array<"all">(rank).fill("all");
@@ -90,7 +88,7 @@ export function printScheme(scheme: QuantScheme): string {
 /** The inverse of `printScheme`; undefined when the text is not a scheme. */
 export function parseScheme(text: string): QuantScheme | undefined {
   const match =
-    /^q<\s*(\w+)\s*,\s*block\[([^\]]*)\]\s*,\s*(f32|f16|bf16|e8m0|e4m3fn)\s*(,\s*zero)?\s*(,\s*offset)?\s*(,\s*dynamic)?\s*>$/
+    /^q<\s*([\w-]+)\s*,\s*block\[([^\]]*)\]\s*,\s*(f32|f16|bf16|e8m0|e4m3fn)\s*(,\s*zero)?\s*(,\s*offset)?\s*(,\s*dynamic)?\s*>$/
       .exec(text);
   if (match === null) return undefined;
   const format = parseFormat(match[1]);

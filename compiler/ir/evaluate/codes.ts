@@ -6,7 +6,7 @@ import { encodeValue } from "../../numeric/number_format.ts";
 import { type PlainTensor, plainTensor, type QuantizedTensor } from "../tensor.ts";
 import type { Rows } from "./dot.ts";
 import { numberData, storeNumbers } from "./numbers.ts";
-import { stepGrid } from "./step_grid.ts";
+import { type StepGrid, stepGrid } from "./step_grid.ts";
 
 /** Values of all codes of a format that is not an integer, by code. */
 const tables = new Map<NumberFormat, Float64Array>();
@@ -46,18 +46,30 @@ function subtractZeros(values: Rows, tensor: QuantizedTensor, zeros: Int32Array)
   }
 }
 
-/** (value(code) - zero) * step of every entry, in f32. */
+/** (value(code) - zero) * step, then + offset, of every entry; each operation in f32. */
 export function decodeTensor(tensor: QuantizedTensor): Float32Array<ArrayBuffer> {
   const values = centredValues(tensor);
   const real = values instanceof Float32Array ? values : Float32Array.from(values);
-  const steps = tensor.steps.data;
   const grid = stepGrid(tensor.scheme, tensor.shape);
+  multiplySteps(real, tensor.steps.data, grid);
+  if (tensor.offsets !== undefined) addOffsets(real, tensor.offsets.data, grid);
+  return real;
+}
+
+function multiplySteps(real: Float32Array, steps: Float32Array, grid: StepGrid): void {
   let at = 0;
   for (let row = 0; row < grid.rows; row++) {
     const base = grid.rowStep[row];
     for (let column = 0; column < grid.columns; column++) real[at++] *= steps[base + grid.columnStep[column]];
   }
-  return real;
+}
+
+function addOffsets(real: Float32Array, offsets: Float32Array, grid: StepGrid): void {
+  let at = 0;
+  for (let row = 0; row < grid.rows; row++) {
+    const base = grid.rowStep[row];
+    for (let column = 0; column < grid.columns; column++) real[at++] += offsets[base + grid.columnStep[column]];
+  }
 }
 
 /** The plain tensor that a quantized one stands for, of its real element. */

@@ -33,7 +33,8 @@ function takeDecoded(x: QuantizedTensor, axis: number, sources: readonly number[
   // The same elements, taken along an axis.
   const steps = ofSteps(x.steps) as PlainTensor<"f32">;
   const zeros = x.zeros === undefined ? undefined : ofSteps(x.zeros) as PlainTensor<"i32">;
-  return decodedTensor({ ...x, shape: codes.shape, codes, steps, zeros });
+  const offsets = x.offsets === undefined ? undefined : ofSteps(x.offsets) as PlainTensor<"f32">;
+  return decodedTensor({ ...x, shape: codes.shape, codes, steps, zeros, offsets });
 }
 
 export const evaluateGatherElements: Evaluate<"gatherElements"> = (inputs, { axis }) => {

@@ -8,9 +8,10 @@ import { floatData } from "./numbers.ts";
 import { stepOffsets } from "./step_grid.ts";
 import { copyStrided } from "./strided.ts";
 
-/** Entry (r, k) has step `data[row[r] + depth[k]]`. */
+/** Entry (r, k) has step `data[row[r] + depth[k]]`, and the offset at the same place. */
 export interface Steps {
   readonly data: Float32Array<ArrayBuffer>;
+  readonly offsets?: Float32Array<ArrayBuffer>;
   readonly row: Int32Array;
   readonly depth: Int32Array;
 }
@@ -40,6 +41,7 @@ export function operandRows(
   if (tensor.kind === "plain" || !withSteps) return matrix;
   const steps = {
     data: tensor.steps.data,
+    offsets: tensor.offsets?.data,
     row: stepOffsets(tensor.scheme, tensor.shape, rowAxes),
     depth: stepOffsets(tensor.scheme, tensor.shape, depthAxes),
   };
@@ -86,7 +88,8 @@ export interface StepBlock extends RowBlock {
 }
 
 /**
- * sums[m][n] = Σ_segments f32(stepA * stepB) * f32(Σ a * b), each operation in f32, segments in ascending order.
+ * sums[m][n] = Σ_segments f32(stepA * stepB) * f32(Σ a * b), each operation in f32, segments in ascending order. Where an
+ * operand has offsets, each segment adds f32(its offset * the other's step) * f32(Σ the other) after its own term.
  * `partial` is scratch of the size of `sums`; both are dense, a.count by b.count.
  */
 export function dotSteppedRows(
@@ -101,14 +104,35 @@ export function dotSteppedRows(
   sums.fill(0, 0, a.count * stride);
   for (const { from, to } of segments) {
     dotRows(a, b, depth, from, to, { data: partial, offset: 0, stride });
+    const aTotals = b.steps.offsets === undefined ? undefined : rowTotals(a, depth, from, to);
+    const bTotals = a.steps.offsets === undefined ? undefined : rowTotals(b, depth, from, to);
     for (let m = 0; m < a.count; m++) {
-      const stepA = a.steps.data[a.steps.row[a.firstRow + m] + a.steps.depth[from]];
+      const placeA = a.steps.row[a.firstRow + m] + a.steps.depth[from];
+      const stepA = a.steps.data[placeA];
+      const offsetA = a.steps.offsets === undefined ? 0 : a.steps.offsets[placeA];
       const at = m * stride;
       for (let n = 0; n < b.count; n++) {
-        const stepB = b.steps.data[b.steps.row[b.firstRow + n] + b.steps.depth[from]];
+        const placeB = b.steps.row[b.firstRow + n] + b.steps.depth[from];
+        const stepB = b.steps.data[placeB];
         const term = Math.fround(Math.fround(stepA * stepB) * Math.fround(partial[at + n]));
-        sums[at + n] = Math.fround(sums[at + n] + term);
+        let sum = Math.fround(sums[at + n] + term);
+        if (bTotals !== undefined) sum = addOffset(sum, offsetA, stepB, bTotals[n]);
+        if (aTotals !== undefined) sum = addOffset(sum, b.steps.offsets?.[placeB] ?? 0, stepA, aTotals[m]);
+        sums[at + n] = sum;
       }
     }
   }
+}
+
+function addOffset(sum: number, offset: number, step: number, total: number): number {
+  return Math.fround(sum + Math.fround(Math.fround(step * offset) * Math.fround(total)));
+}
+
+/** Σ_{from <= k < to} of every row. */
+function rowTotals(block: RowBlock, depth: number, from: number, to: number): Float64Array {
+  return Float64Array.from({ length: block.count }, (_, row) => {
+    let total = 0;
+    for (let index = from; index < to; index++) total += block.data[block.offset + row * depth + index];
+    return total;
+  });
 }

@@ -42,9 +42,13 @@ function stepParts(
   shape: readonly number[],
 ): StepParts {
   const count = sizeOf(shape);
-  const steps = plainTensor("f32", shape, Float32Array.from(spread(readNumbers(step), count)));
+  const steps = spreadSteps(step, shape);
   if (!scheme.zeroPoint || zero === undefined) return { steps };
   return { steps, zeros: plainTensor("i32", shape, Int32Array.from(spread(readIntegers(zero), count))) };
+}
+
+function spreadSteps(step: PlainTensor, shape: readonly number[]): PlainTensor<"f32"> {
+  return plainTensor("f32", shape, Float32Array.from(spread(readNumbers(step), sizeOf(shape))));
 }
 
 function spread(values: ArrayLike<number>, count: number): ArrayLike<number> {
@@ -72,17 +76,18 @@ function dynamicSteps(
   }
   const steps = new Float32Array(count);
   const zeros = new Int32Array(count);
+  const largest = Math.fround(formatMax(scheme.format));
   for (let block = 0; block < count; block++) {
     if (scheme.zeroPoint && scheme.format.kind === "int") {
       const { min, max } = intRange(scheme.format);
       const span = Math.fround(high[block] - low[block]);
-      const step = span === 0 ? 1 : roundStep(scheme.step, Math.fround(span / Math.fround(max - min)));
+      const step = roundStep(scheme.step, Math.fround(span / Math.fround(max - min))) || 1;
       const start = Math.fround(min - Math.fround(low[block] / step));
       steps[block] = step;
       zeros[block] = Math.min(max, Math.max(min, roundHalfEven(start)));
     } else {
       const most = Math.max(-low[block], high[block]);
-      steps[block] = most === 0 ? 1 : roundStep(scheme.step, Math.fround(most / Math.fround(formatMax(scheme.format))));
+      steps[block] = roundStep(scheme.step, Math.fround(most / largest)) || 1;
     }
   }
   return {
@@ -128,7 +133,9 @@ export const evaluateFromCodes: Evaluate<"fromCodes"> = (inputs, { scheme, eleme
   const codes = plainInput(inputs, 0);
   const zero = scheme.zeroPoint ? plainInput(inputs, 2) : undefined;
   const parts = stepParts(scheme, plainInput(inputs, 1), zero, stepShape(scheme, codes.shape));
-  return [{ kind: "quantized", scheme, element, shape: codes.shape, codes, ...parts }];
+  const offset = scheme.offset ? plainInput(inputs, scheme.zeroPoint ? 3 : 2) : undefined;
+  const offsets = offset === undefined ? undefined : spreadSteps(offset, stepShape(scheme, codes.shape));
+  return [{ kind: "quantized", scheme, element, shape: codes.shape, codes, ...parts, offsets }];
 };
 
 export const evaluateToCodes: Evaluate<"toCodes"> = (inputs) => [quantizedInput(inputs, 0).codes];

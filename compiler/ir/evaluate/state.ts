@@ -31,7 +31,10 @@ function appendQuantized(held: QuantizedTensor, x: QuantizedTensor, axis: number
   const zeros = held.zeros === undefined || x.zeros === undefined
     ? undefined
     : appendPlain(held.zeros, x.zeros, axis, past);
-  return { ...x, shape: codes.shape, codes, steps: appendPlain(held.steps, x.steps, axis, past), zeros };
+  const offsets = held.offsets === undefined || x.offsets === undefined
+    ? undefined
+    : appendPlain(held.offsets, x.offsets, axis, past);
+  return { ...x, shape: codes.shape, codes, steps: appendPlain(held.steps, x.steps, axis, past), zeros, offsets };
 }
 
 /** Writes x at rows past.. of the held tensor and returns the rows up to its end, dense. */
@@ -52,7 +55,8 @@ export const evaluateReadState: Evaluate<"readState"> = (_, { state }, { states 
 function copied(tensor: Tensor): Tensor {
   if (tensor.kind === "plain") return copyPlain(tensor);
   const zeros = tensor.zeros === undefined ? undefined : copyPlain(tensor.zeros);
-  return { ...tensor, codes: copyPlain(tensor.codes), steps: copyPlain(tensor.steps), zeros };
+  const offsets = tensor.offsets === undefined ? undefined : copyPlain(tensor.offsets);
+  return { ...tensor, codes: copyPlain(tensor.codes), steps: copyPlain(tensor.steps), zeros, offsets };
 }
 
 function copyPlain<T extends PlainTensor>(tensor: T): T {

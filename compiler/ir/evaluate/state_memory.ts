@@ -94,6 +94,7 @@ function zeroTensor(type: TensorType, symbols: SymbolTable): Tensor {
     codes: emptyTensor(codeElement(scheme.format), shape),
     steps: emptyTensor("f32", steps),
     zeros: scheme.zeroPoint ? emptyTensor("i32", steps) : undefined,
+    offsets: scheme.offset ? emptyTensor("f32", steps) : undefined,
   };
 }
 
@@ -111,6 +112,7 @@ function copyTensor(tensor: Tensor): Tensor {
     codes: copyPlain(tensor.codes),
     steps: copyPlain(tensor.steps),
     zeros: tensor.zeros === undefined ? undefined : copyPlain(tensor.zeros),
+    offsets: tensor.offsets === undefined ? undefined : copyPlain(tensor.offsets),
   };
 }
 
