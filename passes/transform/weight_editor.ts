@@ -21,6 +21,7 @@ export interface EditedTensor {
 export class WeightEditor {
   readonly #made: ReadonlyMap<ValueName, Node>;
   readonly #edits = new Map<string, EditedTensor>();
+  readonly #overrides = new Map<ValueName, Node>();
 
   constructor(readonly graph: Graph) {
     this.#made = producers(graph);
@@ -56,11 +57,38 @@ export class WeightEditor {
     }
   }
 
+  /**
+   * Applies `turn` in place to every run of `length` consecutive entries along the place's axis: the whole axis, or its
+   * blocks (heads) in order.
+   */
+  turn(place: ChannelTensor, length: number, turn: (vector: Float64Array) => void): void {
+    const { shape, entries } = this.tensor(place);
+    const inner = sizeOf(shape.slice(place.axis + 1));
+    const extent = shape[place.axis];
+    const vector = new Float64Array(length);
+    for (let start = 0; start < entries.length; start += extent * inner) {
+      for (let lane = 0; lane < inner; lane++) {
+        for (let block = 0; block < extent; block += length) {
+          const first = start + block * inner + lane;
+          for (let index = 0; index < length; index++) vector[index] = entries[first + index * inner];
+          turn(vector);
+          for (let index = 0; index < length; index++) entries[first + index * inner] = vector[index];
+        }
+      }
+    }
+  }
+
+  /** Puts `changed` where `node` stands; edits of the node's constants still apply, by operand. */
+  override(node: Node, changed: Node): void {
+    this.#overrides.set(node.outputs[0], Object.freeze(changed));
+  }
+
   /** The graph with every edited constant in its place. Unread originals are left to dead code elimination. */
   finish(): Graph {
     const types = new Map<ValueName, TensorType>(this.graph.types);
     const nodes: Node[] = [];
-    for (const node of this.graph.nodes) {
+    for (const standing of this.graph.nodes) {
+      const node = this.#overrides.get(standing.outputs[0]) ?? standing;
       const inputs = node.inputs.map((input, operand) => {
         const edited = this.#edits.get(placeKey(node.outputs[0], operand));
         if (edited === undefined) return input;
@@ -76,9 +104,12 @@ export class WeightEditor {
     return Object.freeze({ ...this.graph, nodes: Object.freeze(nodes), types });
   }
 
+  /** By the node's output and operand, so that places found before an edit hold after it. */
   #original(place: ChannelTensor): Tensor {
-    const node = this.#made.get(place.value);
-    if (node?.op !== "constant") throw new InvariantError(`%${place.value} is not a constant`);
+    const reader = this.#made.get(place.node.outputs[0]);
+    const value = reader?.inputs[place.operand] ?? place.value;
+    const node = this.#made.get(value);
+    if (node?.op !== "constant") throw new InvariantError(`%${value} is not a constant`);
     return this.graph.constants.get(node.attributes.hash);
   }
 }

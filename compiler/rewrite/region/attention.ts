@@ -47,6 +47,7 @@ export function valueOutputRegion(view: GraphView, node: Node): Found {
     sinks: sinks.sinks,
     activations: sinks.activations,
     positiveOnly: false,
+    rotationExtent: extent,
   };
 }
 
@@ -108,6 +109,7 @@ export function queryKeyRegion(view: GraphView, node: Node): Found {
       ),
     }],
     positiveOnly: false,
+    rotationExtent: 1,
   };
 }
 

@@ -32,6 +32,7 @@ export function convRegion(view: GraphView, node: Node): Found {
     sinks: walk.sinks,
     activations: walk.activations,
     positiveOnly: walk.positive,
+    rotationExtent: 1,
   };
 }
 

@@ -31,6 +31,7 @@ export function normRegion(view: GraphView, node: Node): Found {
     sinks: sinks.sinks,
     activations: sinks.activations,
     positiveOnly: false,
+    rotationExtent: count,
   };
 }
 

@@ -43,6 +43,11 @@ export interface Region {
    * A region with such an activation takes scales, no rotation.
    */
   readonly positiveOnly: boolean;
+  /**
+   * Consecutive channels that an orthogonal matrix may mix (all of them behind a norm, a head of the values); 1 where the
+   * channels meet an elementwise product or activation.
+   */
+  readonly rotationExtent: number;
 }
 
 /** A region, why there is none, or undefined where the node does not suggest one. */

@@ -3,6 +3,7 @@
 import type { Node, ValueName } from "../../ir/node.ts";
 import { nodeLabel } from "../rule.ts";
 import type { GraphView } from "../view.ts";
+import { homogeneity } from "./homogeneity.ts";
 import { isLinear, linearNode, outputAxis, outputChannels } from "./linear.ts";
 import { linearSinks } from "./norm.ts";
 import { type ChannelTensor, identityChannels, type ResidualStream } from "./region.ts";
@@ -65,6 +66,14 @@ function isAddition(node: Node): node is Extract<Node, { op: "map" }> {
     expression.y.kind === "input";
 }
 
+/** The operand of an elementwise node that multiplies every channel alike (an embedding scale). */
+function uniformlyScaled(view: GraphView, node: Node): ValueName | undefined {
+  if (node.op !== "map") return undefined;
+  const scalars = node.inputs.filter((value) => view.constantOf(value)?.shape.length === 0);
+  const operand = node.inputs.findIndex((_, index) => homogeneity(node.attributes.expression, index) === "linear");
+  return operand >= 0 && scalars.length === node.inputs.length - 1 ? node.inputs[operand] : undefined;
+}
+
 function isEmbedding(view: GraphView, node: Node): boolean {
   return node.op === "gather" && node.attributes.axis === 0 && view.constantOf(node.inputs[0])?.shape.length === 2;
 }
@@ -86,6 +95,11 @@ function addWriter(
       }
       pending.push(channelOrigin(view, { value: input, axes: [lastAxis(view, input)] }).value);
     }
+    return undefined;
+  }
+  const scaled = uniformlyScaled(view, node);
+  if (scaled !== undefined) {
+    pending.push(channelOrigin(view, { value: scaled, axes: [lastAxis(view, scaled)] }).value);
     return undefined;
   }
   if (isEmbedding(view, node)) {
@@ -111,7 +125,7 @@ function addReaders(
   const { uses, escapes } = channelUses(view, { value, axes: [lastAxis(view, value)] });
   if (escapes) return `%${value} is an output of the model`;
   for (const { node } of uses) {
-    if (isAddition(node)) pending.push(node.outputs[0]);
+    if (isAddition(node) || uniformlyScaled(view, node) !== undefined) pending.push(node.outputs[0]);
     else if (node.op !== "norm") return `${nodeLabel(node)} (${node.op}) reads it without a norm`;
     else if (!collected.norms.includes(node)) {
       const fault = addNorm(view, node, count, collected);

@@ -51,6 +51,7 @@ export function upDownRegion(view: GraphView, node: Node): Found {
     sinks: sinks.sinks,
     activations: sinks.activations,
     positiveOnly: chosen.kind === "positive",
+    rotationExtent: 1,
   };
 }
 

@@ -1,0 +1,73 @@
+/** Small random decoders of the Llama family, for properties of transforms. */
+
+import { buildDecoder } from "../../compiler/import/transformer/decoder.ts";
+import type { DecoderDescription } from "../../compiler/import/transformer/description.ts";
+import type { Graph } from "../../compiler/ir/graph.ts";
+import { evaluateGraph } from "../../compiler/ir/evaluate/mod.ts";
+import { floatTensor, plainTensor, sizeOf } from "../../compiler/ir/tensor.ts";
+import { normalArray, uniform } from "./random.ts";
+
+const base: DecoderDescription = {
+  name: "small",
+  vocabulary: 24,
+  hidden: 16,
+  intermediate: 24,
+  heads: 4,
+  keyValueHeads: 2,
+  headExtent: 4,
+  layers: [
+    { rope: { extent: 4, base: 10000, scaling: { kind: "none" } }, window: 0 },
+    { rope: { extent: 4, base: 10000, scaling: { kind: "none" } }, window: 0 },
+  ],
+  normEpsilon: 1e-5,
+  gainOffset: 0,
+  sandwichNorms: false,
+  activation: "silu",
+  attentionScale: 0.5,
+  attentionSoftcap: 0,
+  logitSoftcap: 0,
+  embeddingScale: 1,
+  maximumPositions: 32,
+  biases: { queryKeyValue: false, output: false, mlp: false },
+  queryKeyNorms: false,
+  tiedHead: true,
+};
+
+/** The members of the family that transforms must tell apart. */
+export const decoderVariants: Readonly<Record<string, Partial<DecoderDescription>>> = {
+  "llama, tied head": {},
+  "llama, own head": { tiedHead: false },
+  "qwen2, biases": { biases: { queryKeyValue: true, output: true, mlp: true } },
+  "qwen3, q and k norms": { queryKeyNorms: true },
+  "gemma, offset gains and embedding scale": { gainOffset: 1, embeddingScale: 4, activation: "geluTanh" },
+  "gemma2, sandwich norms": { gainOffset: 1, sandwichNorms: true, attentionSoftcap: 20, logitSoftcap: 15 },
+};
+
+export const decoderTokens = 7;
+
+/** A decoder with random weights; norm gains lie around 1. All logits are kept. */
+export function randomDecoder(variant: Partial<DecoderDescription>, seed: number): Graph {
+  const description = { ...base, ...variant };
+  let next = seed * 1000;
+  return buildDecoder(
+    description,
+    { context: 32, sequence: { min: 1, max: 16 }, logits: "all", idElement: "i32" },
+    (slot) => {
+      next++;
+      const isGain = slot.role.endsWith("Norm");
+      const gain = isGain ? 0.3 : 1 / Math.sqrt(slot.shape[slot.shape.length - 1]);
+      const shift = isGain && description.gainOffset === 0 ? 1 : 0;
+      const values = normalArray(sizeOf(slot.shape), next).map((value) => gain * value + shift);
+      return { tensor: floatTensor(slot.shape, values), origin: `${slot.role}.${slot.layer ?? ""}` };
+    },
+  );
+}
+
+/** Logits of a fixed random text. */
+export function decoderLogits(graph: Graph, seed = 1): Float32Array {
+  const random = uniform(seed);
+  const ids = Int32Array.from({ length: decoderTokens }, () => Math.floor(random() * base.vocabulary));
+  const { logits } = evaluateGraph(graph, { ids: plainTensor("i32", [1, decoderTokens], ids) }).outputs;
+  if (logits.kind !== "plain" || !(logits.data instanceof Float32Array)) throw new Error("The logits are not float32");
+  return logits.data;
+}
