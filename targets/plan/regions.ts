@@ -2,10 +2,18 @@
 
 import { equalShapes } from "../../compiler/ir/extent.ts";
 import { type Expression, input, substitute } from "../../compiler/ir/expression.ts";
+import { compactMap, expressionSize, inlineMap } from "../../compiler/rewrite/expressions.ts";
 import { type Graph, readers, typeOf } from "../../compiler/ir/graph.ts";
-import type { Node, ValueName } from "../../compiler/ir/node.ts";
+import type { Node, NodeOf, ValueName } from "../../compiler/ir/node.ts";
 import type { Epilogue, Region } from "../region.ts";
-import { composeBodies, type MapNode } from "./fuse_maps.ts";
+import { viewsOf } from "./views.ts";
+
+/** Operators of one epilogue: expressions are trees when printed. */
+const mostOperators = 200;
+/** Operands of one epilogue: each holds an address, and wide loops run out of registers. */
+const mostOperands = 12;
+
+type MapNode = NodeOf<"map">;
 
 /** Whether kernels for this main node can run an epilogue. */
 export type CanFuseEpilogue = (main: Node, graph: Graph) => boolean;
@@ -43,7 +51,7 @@ export function formRegions(graph: Graph, canFuseEpilogue: CanFuseEpilogue): rea
   const inTurn = [...mains.filter((node) => node.op !== "map").reverse(), ...mains.filter((node) => node.op === "map")];
   for (const main of inTurn) {
     if (claimed.has(main)) continue;
-    const fuses = main.outputs.length === 1 && canFuseEpilogue(main, graph);
+    const fuses = main.outputs.length === 1 && viewsOf(main, graph) === undefined && canFuseEpilogue(main, graph);
     const epilogue = fuses ? growEpilogue(main) : undefined;
     regions.set(epilogue?.nodes.at(-1) ?? main, { main, epilogue });
   }
@@ -59,15 +67,15 @@ function extendEpilogue(
   map: MapNode,
 ): Epilogue | undefined {
   const last = epilogue?.output ?? mainOutput;
-  const body = composeBodies(
-    { expression: map.attributes.expression, operands: map.inputs },
-    last,
-    { expression: epilogue?.expression ?? input(0), operands: [mainOutput, ...epilogue?.operands ?? []] },
-  );
-  if (body === undefined) return undefined;
-  const operands = body.operands.filter((value) => value !== mainOutput);
+  const own = { expression: epilogue?.expression ?? input(0), inputs: [mainOutput, ...epilogue?.operands ?? []] };
+  const reader = compactMap({ expression: map.attributes.expression, inputs: map.inputs });
+  const index = reader.inputs.indexOf(last);
+  if (index < 0) return undefined;
+  const body = inlineMap(reader, index, own);
+  const operands = body.inputs.filter((value) => value !== mainOutput);
+  if (operands.length > mostOperands || expressionSize(body.expression) > mostOperators) return undefined;
   return {
-    expression: renumber(body.expression, body.operands, [mainOutput, ...operands]),
+    expression: renumber(body.expression, body.inputs, [mainOutput, ...operands]),
     operands,
     nodes: [...epilogue?.nodes ?? [], map],
     output: map.outputs[0],

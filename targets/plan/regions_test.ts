@@ -3,7 +3,6 @@ import { GraphBuilder } from "../../compiler/ir/build.ts";
 import { binary, input, literal, unary } from "../../compiler/ir/expression.ts";
 import { floatTensor } from "../../compiler/ir/tensor.ts";
 import { tensorType } from "../../compiler/ir/types.ts";
-import { fuseMaps } from "./fuse_maps.ts";
 import { formRegions } from "./regions.ts";
 
 const plainMatmul = { transposeB: false, hasBias: false, result: { kind: "real" } } as const;
@@ -54,16 +53,14 @@ Deno.test("formRegions does not fuse what a graph output or a broadcast needs", 
   assert.deepEqual(regions.map(({ epilogue }) => epilogue), [undefined, undefined, undefined, undefined]);
 });
 
-Deno.test("fuseMaps composes a tree of maps into one and stops at a value read twice", () => {
+Deno.test("formRegions composes a map that reads the result twice", () => {
   const builder = new GraphBuilder("g");
   const x = builder.input("x", tensorType("f32", [2, 4]));
-  const shared = builder.map(unary("exp", input(0)), [x], { origin: ["exp"] });
-  const left = builder.map(unary("neg", input(0)), [shared], { origin: ["neg"] });
-  const right = builder.map(binary("mul", input(0), input(0)), [shared], { origin: ["square"] });
-  builder.output("y", builder.map(binary("add", input(0), input(1)), [left, right], { origin: ["add"] }));
-  const { nodes } = fuseMaps(builder.finish());
-  assert.deepEqual(nodes.map(({ origin }) => origin), [["exp"], ["add", "neg", "square"]]);
-  assert.deepEqual(nodes[1].op === "map" && nodes[1].attributes.expression, {
-    ...binary("add", unary("neg", input(0)), binary("mul", input(0), input(0))),
-  });
+  const y = builder.add("matmul", [x, weights(builder, 1)], plainMatmul);
+  const neg = builder.map(binary("sub", input(1), input(0)), [y, x]);
+  builder.output("z", builder.map(binary("mul", input(1), input(2)), [x, neg, neg]));
+  const [{ epilogue }] = formRegions(builder.finish(), everyMain);
+  const difference = binary("sub", input(1), input(0));
+  assert.deepEqual(epilogue?.operands, [x]);
+  assert.deepEqual(epilogue?.expression, binary("mul", difference, difference));
 });

@@ -6,7 +6,6 @@ import { type Extent, shapeBound } from "../../compiler/ir/extent.ts";
 import { freshName, type Graph, typeOf } from "../../compiler/ir/graph.ts";
 import type { ValueName } from "../../compiler/ir/node.ts";
 import { tensorParts, type TensorRole } from "../../compiler/ir/tensor.ts";
-import { fuseMaps } from "../plan/fuse_maps.ts";
 import { dropDeadNodes } from "../plan/live.ts";
 import { alignUp, type Lifetime, planMemory } from "../plan/memory.ts";
 import { partBytes, partKey, partsOfType } from "../plan/parts.ts";
@@ -98,7 +97,7 @@ const readSlack = 16;
 
 /** Lowers a graph. Throws DiagnosticError when the model does not fit a 32-bit memory. */
 export function lowerWasm(source: Graph, choice: KernelChoice): WasmProgram {
-  const graph = fuseMaps(dropDeadNodes(source));
+  const graph = dropDeadNodes(source);
   const storage = storageOf(graph);
   const regions = formRegions(graph, choice.canFuseEpilogue).filter(({ main }) => !isPureView(main, graph));
   const context: SelectContext = { graph, symbols: graph.symbols };

@@ -1,0 +1,159 @@
+/** Makes selftest.bin: runs of the evaluator that the shipped model must repeat on the user's device. */
+
+import { evaluateGraph, StateMemory } from "../../compiler/ir/evaluate/mod.ts";
+import { evaluateShape, type SymbolValues } from "../../compiler/ir/extent.ts";
+import { type Graph, producers, readers, typeOf } from "../../compiler/ir/graph.ts";
+import type { ValueName } from "../../compiler/ir/node.ts";
+import { emptyTensor, type PlainTensor, sizeOf, type Tensor } from "../../compiler/ir/tensor.ts";
+import {
+  bytesOf,
+  decodeBf16,
+  type ElementType,
+  encodeBf16,
+  isFloat,
+  type TypedArray,
+} from "../../compiler/numeric/element.ts";
+import { InvariantError } from "../../compiler/diagnostics.ts";
+import type { TestHeader, TestOutput, TestTensor } from "../../runtime/wasm/self_test.ts";
+import { alignUp } from "../plan/memory.ts";
+import { deviations, toleranceOf } from "./tolerance.ts";
+
+/** One run: inputs by source name. */
+export type TestInputs = Readonly<Record<string, PlainTensor>>;
+
+/** Computes the outputs of consecutive runs over states that start clear. */
+export type Reference = (runs: readonly TestInputs[]) => Promise<readonly Readonly<Record<string, Tensor>>[]>;
+
+/** Positions of the first run of a model with a dynamic axis: enough to use what is between positions. */
+const firstExtent = 3;
+
+/**
+ * Inputs of the test: one run at small symbols, and where states grow one more of the least extent on top of it.
+ * Floats are uniform in [0, 1), indices uniform over what they index, other integers 1.
+ */
+export function selfTestInputs(graph: Graph): readonly TestInputs[] {
+  const atMost = (wanted: number): SymbolValues =>
+    Object.fromEntries(
+      Object.entries(graph.symbols).map(([name, { min, max }]) => [name, Math.max(min, Math.min(max, wanted))]),
+    );
+  const grows = graph.states.some(({ axis }) => axis >= 0);
+  const runs = grows ? [atMost(firstExtent), atMost(1)] : [atMost(firstExtent)];
+  const random = randomNumbers(1);
+  return runs.map((symbols) =>
+    Object.fromEntries(graph.inputs.map(({ name, value }) => {
+      const type = typeOf(graph, value);
+      const tensor = emptyTensor(type.element, evaluateShape(type.shape, symbols));
+      fill(tensor, indexLimit(graph, value), random);
+      return [name, tensor];
+    }))
+  );
+}
+
+/** The evaluator as a reference. */
+export function evaluatorReference(graph: Graph): Reference {
+  return (runs) => {
+    const states = new StateMemory(graph.states, graph.symbols);
+    return Promise.resolve(runs.map((inputs) => evaluateGraph(graph, inputs, { states }).outputs));
+  };
+}
+
+/** selftest.bin. Outputs without a bound on their deviation are left out. */
+export async function makeSelfTest(graph: Graph, reference: Reference): Promise<Uint8Array<ArrayBuffer>> {
+  const inputs = selfTestInputs(graph);
+  const outputs = await reference(inputs);
+  const allowed = deviations(graph);
+  const arrays: Uint8Array[] = [];
+  let end = 0;
+  const place = (name: string, tensor: PlainTensor): TestTensor => {
+    const bytes = bytesOf(tensor.data);
+    const offset = end;
+    arrays.push(bytes);
+    end = alignUp(end + bytes.byteLength, 8);
+    return { name, element: tensor.element, shape: tensor.shape, offset };
+  };
+  const runs = inputs.map((given, run) => ({
+    inputs: Object.entries(given).map(([name, tensor]) => place(name, tensor)),
+    outputs: graph.outputs.flatMap(({ name, value }): TestOutput[] => {
+      const tensor = outputs[run][name];
+      const deviation = allowed.get(value);
+      if (tensor.kind !== "plain" || deviation === undefined) {
+        throw new InvariantError(`Output "${name}" is not plain`, "emit");
+      }
+      const tolerance = toleranceOf(deviation, largestMagnitude(tensor), isFloat(tensor.element));
+      return tolerance === undefined ? [] : [{ ...place(name, tensor), tolerance }];
+    }),
+  }));
+  return join({ runs }, arrays, end);
+}
+
+function join(header: TestHeader, arrays: readonly Uint8Array[], bytes: number): Uint8Array<ArrayBuffer> {
+  const text = new TextEncoder().encode(JSON.stringify(header));
+  const headerBytes = alignUp(text.byteLength, 8);
+  const file = new Uint8Array(8 + headerBytes + bytes).fill(0x20, 8, 8 + headerBytes);
+  new DataView(file.buffer).setUint32(0, headerBytes, true);
+  file.set(text, 8);
+  let offset = 8 + headerBytes;
+  for (const array of arrays) {
+    file.set(array, offset);
+    offset = alignUp(offset + array.byteLength, 8);
+  }
+  return file;
+}
+
+/** Entries that an input indexes, when a gather reads it (perhaps through views and casts); undefined otherwise. */
+function indexLimit(graph: Graph, input: ValueName): number | undefined {
+  const read = readers(graph);
+  const made = producers(graph);
+  const pending = [input];
+  for (const value of pending) {
+    for (const node of read.get(value) ?? []) {
+      if (node.op === "gather" && node.inputs[1] === value) {
+        const extent = typeOf(graph, node.inputs[0]).shape[node.attributes.axis];
+        if (typeof extent === "number") return extent;
+      }
+      const passesOn = node.op === "reshape" || node.op === "transpose" ||
+        (node.op === "map" &&
+          node.inputs.every((operand) => operand === value || made.get(operand)?.op === "constant"));
+      if (passesOn) pending.push(...node.outputs);
+    }
+  }
+  return undefined;
+}
+
+function fill({ element, data, shape }: PlainTensor, limit: number | undefined, random: () => number): void {
+  for (let index = 0; index < sizeOf(shape); index++) {
+    setNumber(data, element, index, numberFor(element, limit, random));
+  }
+}
+
+function numberFor(element: ElementType, limit: number | undefined, random: () => number): number {
+  if (isFloat(element)) return random();
+  if (limit !== undefined) return Math.floor(random() * Math.min(limit, 127));
+  return 1;
+}
+
+function setNumber(data: TypedArray, element: ElementType, index: number, value: number): void {
+  if (data instanceof BigInt64Array || data instanceof BigUint64Array) data[index] = BigInt(value);
+  else data[index] = element === "bf16" ? encodeBf16(value) : value;
+}
+
+function largestMagnitude({ data, element }: PlainTensor): number {
+  let largest = 0;
+  for (let index = 0; index < data.length; index++) {
+    const value = Number(data[index]);
+    const magnitude = Math.abs(element === "bf16" ? decodeBf16(value) : value);
+    if (Number.isFinite(magnitude) && magnitude > largest) largest = magnitude;
+  }
+  return largest;
+}
+
+/** Uniform numbers in [0, 1) from a seed (mulberry32). */
+function randomNumbers(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

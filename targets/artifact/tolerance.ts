@@ -1,0 +1,173 @@
+/**
+ * How far a target's outputs may lie from the evaluator's.
+ *
+ * A float sum of n terms, in any order, lies within n·u·Σ|terms| of the exact one (u = 2^-24; Higham, Accuracy and
+ * Stability, 4.2), and so does the evaluator's own: two orders differ by 2n·u relative to the terms. Along a path the
+ * relative errors add (first order, for steps that do not amplify them). So an output of largest magnitude m may
+ * differ by m · 2u · Σ n over the path with the most terms.
+ *
+ * Only operations that targets may order or approximate differently count: sums, and functions such as exp. The rest
+ * of IEEE 754 arithmetic gives the same bits everywhere.
+ *
+ * Where float values are rounded to codes, an error may move a value across a rounding boundary: its code then
+ * differs by one. One step of the coarsest such code, 1/qmax of the largest, is added once: moved codes are rare
+ * (their share is the error over the step), their errors independent, so that together they stay below one step.
+ */
+
+import { type Graph, typeOf } from "../../compiler/ir/graph.ts";
+import { shapeBound } from "../../compiler/ir/extent.ts";
+import type { Node, NodeOf, ValueName } from "../../compiler/ir/node.ts";
+import { sizeOf } from "../../compiler/ir/tensor.ts";
+import { formatMax } from "../../compiler/numeric/number_format.ts";
+import { isFloat } from "../../compiler/numeric/element.ts";
+import { parts } from "../../compiler/rewrite/expressions.ts";
+import type { Expression, UnaryOperator } from "../../compiler/ir/expression.ts";
+import { schemeOf } from "../../compiler/ir/types.ts";
+
+const unitRoundoff = 2 ** -24;
+
+export interface Deviation {
+  /** Rounded operations on the path with the most of them; 0 where a value is exact on every target. */
+  readonly roundings: number;
+  /** Share of the largest value that moved codes may cost. */
+  readonly codeStep: number;
+  /** Whether the value is a choice between others (an index, a comparison), so that near ties may change it whole. */
+  readonly choice: boolean;
+}
+
+const exact: Deviation = { roundings: 0, codeStep: 0, choice: false };
+
+/** The deviation of every value of a graph. */
+export function deviations(graph: Graph): ReadonlyMap<ValueName, Deviation> {
+  const result = new Map<ValueName, Deviation>();
+  const writers = stateWriters(graph);
+  for (const { value } of graph.inputs) result.set(value, exact);
+  for (const node of graph.nodes) {
+    const deviation = deviationOf(graph, node, (value) => result.get(value) ?? exact, writers);
+    for (const output of node.outputs) result.set(output, deviation);
+  }
+  return result;
+}
+
+/** Largest |actual - expected| of an output; undefined where no bound holds (choices between inexact values). */
+export function toleranceOf(deviation: Deviation, largest: number, isFloatOutput: boolean): number | undefined {
+  if (deviation.roundings === 0 && deviation.codeStep === 0) return 0;
+  if (deviation.choice) return undefined;
+  const relative = 2 * unitRoundoff * deviation.roundings + deviation.codeStep;
+  // Integers made from floats may round to the next one.
+  return isFloatOutput ? Math.max(relative * largest, Number.MIN_VALUE) : Math.max(1, Math.ceil(relative * largest));
+}
+
+function stateWriters(graph: Graph): ReadonlyMap<string, ValueName> {
+  return new Map(
+    graph.nodes.flatMap((node) => node.op === "writeState" ? [[node.attributes.state, node.inputs[0]] as const] : []),
+  );
+}
+
+function deviationOf(
+  graph: Graph,
+  node: Node,
+  of: (value: ValueName) => Deviation,
+  writers: ReadonlyMap<string, ValueName>,
+): Deviation {
+  const operands = node.inputs.map(of);
+  const base: Deviation = {
+    roundings: Math.max(0, ...operands.map(({ roundings }) => roundings)),
+    codeStep: Math.max(0, ...operands.map(({ codeStep }) => codeStep)),
+    choice: operands.some(({ choice }) => choice),
+  };
+  if (node.op === "readState" && writers.has(node.attributes.state)) return base;
+  const inexact = base.roundings > 0 || base.codeStep > 0;
+  const output = typeOf(graph, node.outputs[0]);
+  if (node.op === "quantize") {
+    const codeStep = 1 / formatMax(node.attributes.scheme.format);
+    return inexact ? { ...base, codeStep: Math.max(base.codeStep, codeStep) } : base;
+  }
+  if (node.op === "argReduce" || node.op === "topK" || node.op === "poolIndices") return { ...base, choice: inexact };
+  if (output.encoding.kind === "plain" && !isFloat(output.element)) {
+    return output.element === "bool" ? { ...base, choice: base.choice || inexact } : base;
+  }
+  return { ...base, roundings: base.roundings + ownRoundings(graph, node) };
+}
+
+/** Operations behind one entry of a node's result that targets may order or approximate differently. */
+function ownRoundings(graph: Graph, node: Node): number {
+  const shape = (value: ValueName) => shapeBound(typeOf(graph, value).shape, graph.symbols);
+  const extent = (value: ValueName, axis: number) => {
+    const extents = shape(value);
+    return extents[axis < 0 ? extents.length + axis : axis];
+  };
+  switch (node.op) {
+    case "map":
+      return approximations(node.attributes.expression);
+    case "matmul":
+      return contractionRoundings(graph, node, extent(node.inputs[0], -1));
+    case "conv":
+      return contractionRoundings(graph, node, sizeOf(shape(node.inputs[1])) / extent(node.inputs[1], 0));
+    case "convTranspose":
+      return sizeOf(shape(node.inputs[1])) / extent(node.inputs[1], 1) + 1;
+    case "pool":
+      return node.attributes.kind === "max" ? 0 : sizeOf(node.attributes.kernel) + 1;
+    case "reduce":
+      return node.attributes.kind === "max" || node.attributes.kind === "min"
+        ? 0
+        : node.attributes.axes.reduce((size, axis) => size * extent(node.inputs[0], axis), 1);
+    case "softmax":
+      return extent(node.inputs[0], node.attributes.axis) + ulpsOfFunctions;
+    case "norm":
+      return 2 * sizeOf(shape(node.inputs[0]).slice(node.attributes.axis)) + 6;
+    case "rope":
+      return 3;
+    case "attention":
+      return extent(node.inputs[0], 3) + 2 * extent(node.inputs[1], 1) + ulpsOfFunctions;
+    case "resample":
+      return extent(node.inputs[1], 1);
+    case "cumulative":
+      return extent(node.inputs[0], node.attributes.axis);
+    case "recurrent":
+      return extent(node.inputs[0], 0) *
+        (extent(node.inputs[0], 2) + extent(node.inputs[2], 2) + 2 * ulpsOfFunctions);
+    default:
+      return 0;
+  }
+}
+
+/** Bound on the error of exp, erf, ... on any target, in units in the last place. */
+const ulpsOfFunctions = 8;
+
+const approximated: ReadonlySet<UnaryOperator> = new Set<UnaryOperator>([
+  "exp",
+  "log",
+  "sin",
+  "cos",
+  "tan",
+  "asin",
+  "acos",
+  "atan",
+  "sinh",
+  "cosh",
+  "tanh",
+  "asinh",
+  "acosh",
+  "atanh",
+  "erf",
+]);
+
+function approximations(expression: Expression): number {
+  const inner = parts(expression).reduce((sum, part) => sum + approximations(part), 0);
+  const own = (expression.kind === "unary" && approximated.has(expression.operator)) ||
+    (expression.kind === "binary" && expression.operator === "pow");
+  return own ? inner + ulpsOfFunctions : inner;
+}
+
+/** Float sums count every term; of quantized operands only the sum over blocks is float. */
+function contractionRoundings(graph: Graph, node: NodeOf<"matmul"> | NodeOf<"conv">, terms: number): number {
+  if (node.attributes.result.kind !== "real") return 0;
+  const [a, b] = node.inputs.slice(0, 2).map((value) => schemeOf(typeOf(graph, value)));
+  if (a === undefined || b === undefined) return terms + 1;
+  const sharedBy = Math.min(
+    ...[...a.block, ...b.block].map((entry) => (entry === "all" || entry === 1 ? terms : entry)),
+  );
+  const blocks = Math.ceil(terms / sharedBy);
+  return blocks > 1 ? blocks + 1 : 0;
+}
