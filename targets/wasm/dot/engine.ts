@@ -1,0 +1,165 @@
+/** The loops that every dot kernel shares: blocks of rows, panels of columns, tiles of rows inside. */
+
+import { isStatic } from "../../../compiler/ir/extent.ts";
+import type { WasmVariant } from "../kernel.ts";
+import { advance, constant, get, ifThen, type Lines, minimum, op, plus, set, sum, times, whileLoop } from "../text.ts";
+import type { Finish } from "./finish.ts";
+import { extentText, type RowSpace } from "./rows.ts";
+
+/**
+ * The arithmetic of one family. Panels hold `panelColumns` columns of the weights in `panelBytes` bytes, one after the
+ * other. `tile` reads rows at `$x` (`rowBytes` apart) and the panel at `$panel`, and leaves the sums of row R and columns
+ * 4C..4C+3 in `$v_sum_R_C`.
+ */
+export interface DotCore {
+  readonly panelColumns: number;
+  readonly panelBytes: number;
+  /** Bytes between the rows that tiles read. */
+  readonly rowBytes: number;
+  readonly tileRows: number;
+  readonly tile: (rows: number) => Lines;
+  /**
+   * Fills one prepared row at `$prepared` from row `$source_row` of the whole operand. Absent when tiles read the
+   * operand in place, which then starts at `$a`.
+   */
+  readonly prepare?: Lines;
+  /** Runs before the tiles of a panel of a block of rows. */
+  readonly beginPanel?: Lines;
+}
+
+export interface DotLoops {
+  readonly core: DotCore;
+  readonly finish: Finish;
+  readonly space: RowSpace;
+  readonly columns: number;
+  /** Rows that are prepared at a time; all of them are read in place where nothing is prepared. */
+  readonly rowBlock: number;
+  /** Most rows that this code runs for; fewer tiles are printed when it is small. */
+  readonly rowLimit?: number;
+}
+
+/** Bytes of prepared rows that stay near: half of a usual second-level cache. */
+const nearBytes = 256 * 1024;
+
+/** Rows to prepare at a time: a whole number of tiles whose bytes stay near. */
+export function rowBlockOf(space: RowSpace, rowBytes: number, tileRows: number): number {
+  const fitting = Math.max(1, Math.floor(nearBytes / Math.max(1, rowBytes) / tileRows)) * tileRows;
+  return Math.min(fitting, space.rowsBound);
+}
+
+/** The body that runs a core over all rows and panels. `$rows` holds the number of rows of an outer block. */
+export function dotLoops(loops: DotLoops): Lines {
+  const { core, space, columns, rowBlock } = loops;
+  const panels = Math.ceil(columns / core.panelColumns);
+  const perBlock: Lines = [
+    ...(core.prepare === undefined ? [] : prepareRows(core, loops)),
+    set("panel", get("weights")),
+    set("panel_column", constant(0)),
+    set("column", constant(0)),
+    ...panelLoop(panels, core, [...(core.beginPanel ?? []), ...tiles(loops)]),
+  ];
+  const whole = rowBlock >= space.rowsBound;
+  const blocks: Lines = whole ? [set("block", constant(0)), set("block_end", get("rows")), ...perBlock] : [
+    set("block", constant(0)),
+    ...whileLoop("blocks", `(i32.lt_u ${get("block")} ${get("rows")})`, [
+      set("block_end", plus(get("block"), rowBlock)),
+      set("block_end", minimum(get("block_end"), get("rows"))),
+      ...perBlock,
+      set("block", get("block_end")),
+    ]),
+  ];
+  if (space.outer === 1) return [set("outer_row", constant(0)), ...blocks];
+  return [
+    set("outer", constant(0)),
+    ...whileLoop("outer_blocks", `(i32.lt_u ${get("outer")} ${constant(space.outer)})`, [
+      set("outer_row", times(get("outer"), space.rowsBound)),
+      ...blocks,
+      advance("outer", 1),
+    ]),
+  ];
+}
+
+/** Sets `$rows`, which `dotLoops` reads. */
+export function setRows(space: RowSpace): string {
+  return set("rows", extentText(space.rows));
+}
+
+function panelLoop(panels: number, core: DotCore, body: Lines): Lines {
+  if (panels === 1) return body;
+  const end = panels * core.panelColumns;
+  return [
+    "(loop $panels",
+    [
+      ...body,
+      advance("panel", core.panelBytes),
+      advance("column", core.panelColumns),
+      advance("panel_column", core.panelColumns),
+      `(br_if $panels (i32.lt_u ${get("panel_column")} ${constant(end)}))`,
+    ],
+    ")",
+  ];
+}
+
+function prepareRows(core: DotCore, loops: DotLoops): Lines {
+  const count = loops.space.rows === 1 ? 1 : undefined;
+  const one = [set("source_row", sum(get("outer_row"), get("row"))), ...(core.prepare ?? [])];
+  if (count === 1) return [set("row", constant(0)), set("prepared", get("scratch")), ...one];
+  return [
+    set("row", get("block")),
+    set("prepared", get("scratch")),
+    ...whileLoop("prepare_rows", `(i32.lt_u ${get("row")} ${get("block_end")})`, [
+      ...one,
+      advance("prepared", core.rowBytes),
+      advance("row", 1),
+    ]),
+  ];
+}
+
+/** Row tiles of a panel: full ones, then pairs and single rows. */
+function tiles(loops: DotLoops): Lines {
+  const { core, space } = loops;
+  const limit = Math.min(loops.rowLimit ?? Infinity, space.rowsBound);
+  const start = core.prepare === undefined
+    ? sum(get("a"), times(sum(get("outer_row"), get("block")), core.rowBytes))
+    : get("scratch");
+  const lines: (string | Lines)[] = [set("row", get("block")), set("x", start)];
+  for (const size of tileSizes(loops, limit)) {
+    const body = [
+      set("row_at", sum(get("outer_row"), get("row"))),
+      ...core.tile(size),
+      ...loops.finish.storeTile(size),
+      advance("row", size),
+      advance("x", size * core.rowBytes),
+    ];
+    if (limit === 1) lines.push(...body);
+    else {
+      const fits = op("i32.le_u", plus(get("row"), size), get("block_end"));
+      lines.push(...whileLoop(`tiles_of_${size}`, fits, body));
+    }
+  }
+  return lines;
+}
+
+/** Sizes of tiles, largest first, ending in 1 unless the row count is static and never needs it. */
+function tileSizes(loops: DotLoops, limit: number): number[] {
+  const { core, space, rowBlock } = loops;
+  const largest = Math.min(core.tileRows, limit);
+  const blocks = isStatic(space.rows) ? [Math.min(rowBlock, space.rows), space.rows % rowBlock] : undefined;
+  const sizes = [largest];
+  let rests = blocks?.map((rows) => rows % largest);
+  for (const size of largest > 2 ? [2, 1] : [1]) {
+    if (size >= largest || (rests !== undefined && rests.every((rest) => rest < size))) continue;
+    sizes.push(size);
+    rests = rests?.map((rest) => rest % size);
+  }
+  return sizes;
+}
+
+/** A body for one row, and another for more. */
+export function splitOnSingleRow(space: RowSpace, single: Lines, more: Lines): Lines {
+  if (space.rowsBound === 1) return single;
+  if (isStatic(space.rows)) return more;
+  return ifThen(op("i32.eq", get("rows"), constant(1)), single, more);
+}
+
+export type CoreOf = (variant: WasmVariant) => DotCore;

@@ -1,0 +1,350 @@
+/** What happens to a tile of sums before it is stored: bias, requantization, the epilogue, and the store itself. */
+
+import type { Expression } from "../../../compiler/ir/expression.ts";
+import { type Graph, typeOf } from "../../../compiler/ir/graph.ts";
+import type { ContractionResult, ValueName } from "../../../compiler/ir/node.ts";
+import { schemeOf } from "../../../compiler/ir/types.ts";
+import { elementBytes, type ElementType } from "../../../compiler/numeric/element.ts";
+import { codeElement, formatName } from "../../../compiler/numeric/number_format.ts";
+import type { Epilogue } from "../../region.ts";
+import type { KernelOperand } from "../kernel.ts";
+import { get, ifThen, type Lines, load, op, set, store, sum, times } from "../text.ts";
+import { printVector, vectorLiteral } from "../vector_expression.ts";
+import type { BroadcastStrides } from "./rows.ts";
+
+/** A parameter of the function and what it is called with. */
+export interface Parameter {
+  readonly name: string;
+  readonly operand: KernelOperand;
+}
+
+/** Inputs of a contraction after its two operands, by role. */
+export interface ContractionExtras {
+  readonly bias?: ValueName;
+  readonly multiplier?: ValueName;
+  readonly outStep?: ValueName;
+  readonly outZero?: ValueName;
+}
+
+/** Names the trailing inputs of a matmul or conv. */
+export function contractionExtras(
+  rest: readonly ValueName[],
+  hasBias: boolean,
+  result: ContractionResult,
+): ContractionExtras {
+  const [bias, ...more] = hasBias ? rest : [undefined, ...rest];
+  if (result.kind !== "quantized") return { bias };
+  return { bias, multiplier: more[0], outStep: more[1], outZero: more[2] };
+}
+
+export interface FinishRequest {
+  readonly graph: Graph;
+  readonly result: ContractionResult;
+  readonly extras: ContractionExtras;
+  readonly epilogue?: Epilogue;
+  readonly output: ValueName;
+  /** Strides of the epilogue's operands. */
+  readonly strides: readonly BroadcastStrides[];
+  /** Columns that the panels of one group cover; `width` columns make a row of the output. */
+  readonly columns: number;
+  readonly width: number;
+  /** Columns of a panel: a multiple of 4. */
+  readonly panelColumns: number;
+}
+
+/**
+ * Reads the locals `$row_at` (row of the tile's first row in the whole output), `$outer`, `$column` (first column of the
+ * panel in the whole row), `$panel_column` (the same within its group) and the sums `$v_sum_R_C`.
+ */
+export interface Finish {
+  readonly parameters: readonly Parameter[];
+  /** The part of the kernel's id that this code depends on. */
+  readonly id: string;
+  readonly header: readonly string[];
+  readonly calls: readonly string[];
+  /** Runs once per call. */
+  readonly setup: Lines;
+  readonly storeTile: (rows: number) => Lines;
+}
+
+interface EpilogueLane {
+  readonly name: string;
+  readonly element: ElementType;
+  readonly strides: BroadcastStrides;
+}
+
+export function planFinish(request: FinishRequest): Finish | { readonly declined: string } {
+  const { graph, result, extras, epilogue, output } = request;
+  const type = typeOf(graph, output);
+  const scheme = schemeOf(type);
+  const stored = scheme === undefined ? type.element : codeElement(scheme.format);
+  const bytes = elementBytes(stored);
+  const sumElement: ElementType = result.kind === "real" ? "f32" : "i32";
+  const lanes = (epilogue?.operands ?? []).map((value, index): EpilogueLane => ({
+    name: `e${index}`,
+    element: typeOf(graph, value).element,
+    strides: request.strides[index],
+  }));
+  if (lanes.some((lane) => lane.element !== "f32" && lane.element !== "i32")) return { declined: "epilogue operand" };
+  if (scheme === undefined && stored !== "f32" && stored !== "i32") return { declined: `epilogue yields ${stored}` };
+  if (scheme !== undefined && bytes !== 1) return { declined: `codes of ${bytes} bytes` };
+  const probe = epilogue === undefined ? undefined : printVector(epilogue.expression, [
+    { text: "", element: sumElement },
+    ...lanes.map((lane) => ({ text: "", element: lane.element })),
+  ]);
+  if (epilogue !== undefined && probe === undefined) return { declined: "epilogue has no vector form" };
+
+  const parameters: Parameter[] = [];
+  const value = (name: string, from: ValueName, part: "data" | "codes" | "steps" | "zeros" = "data"): void => {
+    parameters.push({ name, operand: { kind: "value", value: from, part } });
+  };
+  if (extras.bias !== undefined) value("bias", extras.bias);
+  if (extras.multiplier !== undefined) value("multiplier", extras.multiplier);
+  if (extras.outStep !== undefined) value("out_step", extras.outStep);
+  if (extras.outZero !== undefined) value("out_zero", extras.outZero);
+  lanes.forEach((lane, index) => value(lane.name, epilogue?.operands[index] ?? output));
+  value("y", output, scheme === undefined ? "data" : "codes");
+  if (extras.outStep !== undefined) value("y_steps", output, "steps");
+  if (extras.outZero !== undefined) value("y_zeros", output, "zeros");
+
+  const perChannel = extras.multiplier !== undefined &&
+    typeOf(graph, extras.multiplier).shape.some((extent) => extent !== 1);
+  const steps = extras.outStep === undefined ? 0 : sizeOfValue(graph, extras.outStep);
+  if (steps > 1 && extras.outZero !== undefined) return { declined: "zero points per output channel" };
+  const state: FinishState = { ...request, lanes, stored, bytes, perChannel, hasScheme: scheme !== undefined };
+  const expression = epilogue === undefined ? "" : `,epilogue=${JSON.stringify(epilogue.expression)}` +
+    lanes.map((lane) => `/${lane.element}:${lane.strides.outer}:${lane.strides.row}:${lane.strides.column}`).join("");
+  const quantized = result.kind === "quantized"
+    ? `,q=${formatName(result.scheme.format)}:${result.low}..${result.high}:${
+      perChannel ? "channel" : "tensor"
+    }:${steps}${extras.outZero === undefined ? "" : ":zero"}`
+    : "";
+  return {
+    parameters,
+    id: `${result.kind}${extras.bias === undefined ? "" : ",bias"}${quantized}${expression},width=${request.width}`,
+    header: finishHeader(state),
+    calls: probe?.calls ?? [],
+    setup: copySteps(steps, extras),
+    storeTile: (rows) => storeTile(state, rows),
+  };
+}
+
+interface FinishState extends FinishRequest {
+  readonly lanes: readonly EpilogueLane[];
+  readonly stored: ElementType;
+  readonly bytes: number;
+  readonly perChannel: boolean;
+  readonly hasScheme: boolean;
+}
+
+function sizeOfValue(graph: Graph, value: ValueName): number {
+  return typeOf(graph, value).shape.reduce<number>(
+    (size, extent) => size * (typeof extent === "number" ? extent : 1),
+    1,
+  );
+}
+
+function finishHeader(state: FinishState): string[] {
+  const lines: string[] = [];
+  if (state.extras.bias !== undefined) lines.push("sum += bias[n]");
+  if (state.result.kind === "quantized") {
+    const { low, high } = state.result;
+    const zero = state.extras.outZero === undefined ? "" : " + out_zero";
+    lines.push(`code = clamp(round(f32(sum) * multiplier)${zero}, ${low}, ${high})`);
+  }
+  if (state.epilogue !== undefined) lines.push(`y = ${formula(state.epilogue.expression)}`);
+  return lines;
+}
+
+/** A short formula for the header: `x` is the sum, `e0`, `e1`... the operands. */
+export function formula(expression: Expression): string {
+  switch (expression.kind) {
+    case "input":
+      return expression.index === 0 ? "x" : `e${expression.index - 1}`;
+    case "literal":
+      return String(expression.value);
+    case "unary":
+      return `${expression.operator}(${formula(expression.x)})`;
+    case "cast":
+      return `${expression.element}(${formula(expression.x)})`;
+    case "select":
+      return `(${formula(expression.condition)} ? ${formula(expression.x)} : ${formula(expression.y)})`;
+    case "binary":
+    case "compare": {
+      const sign = { add: "+", sub: "-", mul: "*", div: "/", lt: "<", le: "<=", gt: ">", ge: ">=", eq: "==", ne: "!=" };
+      const infix = expression.operator in sign ? sign[expression.operator as keyof typeof sign] : undefined;
+      const [x, y] = [formula(expression.x), formula(expression.y)];
+      return infix === undefined ? `${expression.operator}(${x}, ${y})` : `(${x} ${infix} ${y})`;
+    }
+  }
+}
+
+/** Steps and zeros of a static quantized result are constants of the graph; they become parts of the output's bundle. */
+function copySteps(steps: number, extras: ContractionExtras): Lines {
+  if (steps === 0) return [];
+  const bytes = constantText(4 * steps);
+  const lines = [`(memory.copy ${get("y_steps")} ${get("out_step")} ${bytes})`];
+  if (extras.outZero !== undefined) lines.push(`(memory.copy ${get("y_zeros")} ${get("out_zero")} ${bytes})`);
+  return lines;
+}
+
+function constantText(value: number): string {
+  return `(i32.const ${value})`;
+}
+
+/** Address of entry (row, column) of an operand with these strides, 4 bytes an entry, as seen from the tile's corner. */
+function cornerAddress(name: string, strides: BroadcastStrides, rowsCoverOuter: boolean): string {
+  let index: string | undefined;
+  const add = (term: string): void => {
+    index = index === undefined ? term : sum(index, term);
+  };
+  if (strides.row !== 0) add(times(get(rowsCoverOuter ? "row_at" : "row"), strides.row));
+  if (strides.outer !== 0 && !rowsCoverOuter) add(times(get("outer"), strides.outer));
+  if (strides.column === 1) add(get("column"));
+  return index === undefined ? get(name) : sum(get(name), op("i32.shl", index, constantText(2)));
+}
+
+function storeTile(state: FinishState, rows: number): Lines {
+  const { columns, panelColumns } = state;
+  const partial = columns % panelColumns;
+  const lines: (string | Lines)[] = [
+    set("y_at", sum(get("y"), times(sum(times(get("row_at"), state.width), get("column")), state.bytes))),
+  ];
+  if (state.extras.bias !== undefined) lines.push(set("bias_at", columnAddress("bias")));
+  if (state.perChannel) lines.push(set("multiplier_at", columnAddress("multiplier")));
+  for (const { name, strides } of state.lanes) {
+    lines.push(set(`${name}_at`, cornerAddress(name, strides, strides.row !== 0 && strides.outer !== 0)));
+  }
+  if (partial === 0) return [...lines, ...storeColumns(state, rows, panelColumns)];
+  if (columns < panelColumns) return [...lines, ...storeColumns(state, rows, partial)];
+  const last = `(i32.eq ${get("panel_column")} (i32.const ${columns - partial}))`;
+  return [
+    ...lines,
+    ...ifThen(last, storeColumns(state, rows, partial), storeColumns(state, rows, panelColumns)),
+  ];
+}
+
+function columnAddress(name: string): string {
+  return sum(get(name), op("i32.shl", get("column"), constantText(2)));
+}
+
+/** Stores `count` columns of every row of the tile. */
+function storeColumns(state: FinishState, rows: number, count: number): Lines {
+  const vectors = Math.ceil(count / 4);
+  const lines: string[] = [];
+  for (let vector = 0; vector < vectors; vector++) lines.push(...loadColumnOperands(state, vector));
+  for (let row = 0; row < rows; row++) {
+    for (const { name, strides } of state.lanes) {
+      if (strides.column === 0 && (strides.row !== 0)) {
+        lines.push(set(`v_${name}`, load("v128.load32_splat", get(`${name}_at`), 4 * row * strides.row)));
+      }
+    }
+    for (let vector = 0; vector < vectors; vector++) lines.push(...finishVector(state, row, vector));
+    if (state.hasScheme) lines.push(...storeCodes(state, row, count));
+    else {
+      for (let vector = 0; vector < vectors; vector++) {
+        lines.push(...storeLanes(row, vector, Math.min(4, count - 4 * vector), state.width));
+      }
+    }
+  }
+  return lines;
+}
+
+function loadColumnOperands(state: FinishState, vector: number): string[] {
+  const lines: string[] = [];
+  const offset = 16 * vector;
+  if (state.extras.bias !== undefined) {
+    lines.push(set(`v_bias_${vector}`, load("v128.load", get("bias_at"), offset)));
+  }
+  if (state.extras.multiplier !== undefined) {
+    if (state.perChannel) {
+      lines.push(set(`v_multiplier_${vector}`, load("v128.load", get("multiplier_at"), offset)));
+    } else if (vector === 0) lines.push(set("v_multiplier_0", load("v128.load32_splat", get("multiplier"))));
+  }
+  if (state.extras.outZero !== undefined && vector === 0) {
+    lines.push(set("v_out_zero", op("f32x4.convert_i32x4_s", load("v128.load32_splat", get("out_zero")))));
+  }
+  for (const { name, strides } of state.lanes) {
+    if (strides.row !== 0) continue;
+    if (strides.column === 1) lines.push(set(`v_${name}_${vector}`, load("v128.load", get(`${name}_at`), offset)));
+    else if (vector === 0) lines.push(set(`v_${name}`, load("v128.load32_splat", get(`${name}_at`))));
+  }
+  return lines;
+}
+
+/** Turns the sum of one vector into what is stored. */
+function finishVector(state: FinishState, row: number, vector: number): string[] {
+  const name = `v_sum_${row}_${vector}`;
+  const lines: string[] = [];
+  if (state.extras.bias !== undefined) {
+    const add = state.result.kind === "real" ? "f32x4.add" : "i32x4.add";
+    lines.push(set(name, op(add, get(name), get(`v_bias_${vector}`))));
+  }
+  if (state.result.kind === "quantized") lines.push(set(name, requantize(state, get(name), vector)));
+  if (state.epilogue !== undefined) {
+    const operands = state.lanes.map(({ name: operand, element, strides }) => {
+      if (strides.column === 0) return { text: get(`v_${operand}`), element };
+      if (strides.row === 0) return { text: get(`v_${operand}_${vector}`), element };
+      const offset = 4 * row * strides.row + 16 * vector;
+      lines.push(set(`v_${operand}_${vector}`, load("v128.load", get(`${operand}_at`), offset)));
+      return { text: get(`v_${operand}_${vector}`), element };
+    });
+    const sumElement: ElementType = state.result.kind === "real" ? "f32" : "i32";
+    const code = printVector(state.epilogue.expression, [{ text: get(name), element: sumElement }, ...operands]);
+    lines.push(set(name, code?.text ?? get(name)));
+  }
+  return lines;
+}
+
+/** i32 codes: round half to even in f32, then add the zero point and clamp. Sums are finite, so the pseudo forms serve. */
+function requantize(state: FinishState, sums: string, vector: number): string {
+  if (state.result.kind !== "quantized") return sums;
+  const multiplier = get(state.perChannel ? `v_multiplier_${vector}` : "v_multiplier_0");
+  const rounded = op("f32x4.nearest", op("f32x4.mul", op("f32x4.convert_i32x4_s", sums), multiplier));
+  const moved = state.extras.outZero === undefined ? rounded : op("f32x4.add", rounded, get("v_out_zero"));
+  const raised = op("f32x4.pmax", moved, vectorLiteral("f32", state.result.low));
+  return op("i32x4.trunc_sat_f32x4_s", op("f32x4.pmin", raised, vectorLiteral("f32", state.result.high)));
+}
+
+/** Stores the first `lanes` of a vector of 4-byte entries. */
+function storeLanes(row: number, vector: number, lanes: number, width: number): string[] {
+  const offset = 4 * (row * width + 4 * vector);
+  const value = get(`v_sum_${row}_${vector}`);
+  const at = get("y_at");
+  switch (lanes) {
+    case 4:
+      return [store("v128.store", at, value, offset)];
+    case 3:
+      return [laneStore(64, at, value, offset, 0), laneStore(32, at, value, offset + 8, 2)];
+    case 2:
+      return [laneStore(64, at, value, offset, 0)];
+    default:
+      return [laneStore(32, at, value, offset, 0)];
+  }
+}
+
+function laneStore(bits: 8 | 16 | 32 | 64, address: string, value: string, offset: number, lane: number): string {
+  return `(v128.store${bits}_lane${offset === 0 ? "" : ` offset=${offset}`} ${lane} ${address} ${value})`;
+}
+
+/** Stores `count` codes of a row, one byte each. Codes are in range, so saturating narrows keep them. */
+function storeCodes(state: FinishState, row: number, count: number): string[] {
+  const unsigned = state.stored === "u8";
+  const lines: string[] = [];
+  for (let first = 0; first < count; first += 8) {
+    const vector = first / 4;
+    const low = get(`v_sum_${row}_${vector}`);
+    const high = first + 4 < count ? get(`v_sum_${row}_${vector + 1}`) : low;
+    const halves = op("i16x8.narrow_i32x4_s", low, high);
+    lines.push(set("v_codes", op(`i8x16.narrow_i16x8_${unsigned ? "u" : "s"}`, halves, halves)));
+    let done = 0;
+    const wanted = Math.min(8, count - first);
+    for (const bits of [64, 32, 16, 8] as const) {
+      const size = bits / 8;
+      if (wanted - done < size) continue;
+      lines.push(laneStore(bits, get("y_at"), get("v_codes"), row * state.width + first + done, done / size));
+      done += size;
+    }
+  }
+  return lines;
+}

@@ -1,0 +1,267 @@
+/** 8-bit x 8-bit integers with exact i32 sums: both sides widened to i16, then pairs of products per lane. */
+
+import {
+  advance,
+  constant,
+  countedLoop,
+  get,
+  type Lines,
+  load,
+  op,
+  repeatWhile,
+  set,
+  store,
+  sum,
+  times,
+} from "../text.ts";
+import type { DotCore } from "./engine.ts";
+
+export interface Int8CoreOptions {
+  readonly depth: number;
+  /** Extent of a block that shares a weight step, or the whole depth; a multiple of 8 unless it is the whole depth. */
+  readonly block: number;
+  readonly panelColumns: number;
+  readonly tileRows: number;
+  readonly left: LeftCodes;
+  /** Whether the packed weights are centred, or a zero point per column and block is subtracted. */
+  readonly weightZeros: boolean;
+  /** `real` sums are f32, multiplied by both steps; `integer` sums are i32. */
+  readonly sums: "real" | "integer";
+}
+
+/** The left operand: 8-bit codes with steps and zero points per row, or in all. */
+export interface LeftCodes {
+  readonly signed: boolean;
+  readonly zeros: "none" | "row" | "tensor";
+  readonly steps: "row" | "tensor";
+}
+
+/** Depth as it is stored: padded with zeros to whole groups of 8. */
+export function paddedDepth(depth: number): number {
+  return Math.ceil(depth / 8) * 8;
+}
+
+/** Bytes of one block of a panel: codes, then a step (f32) and, where there are zero points, one (i32) per column. */
+export function int8BlockBytes(
+  options: Pick<Int8CoreOptions, "panelColumns" | "weightZeros" | "sums">,
+  depth: number,
+): number {
+  const { panelColumns, weightZeros, sums } = options;
+  return panelColumns * (depth + (sums === "real" ? 4 : 0) + (weightZeros ? 4 : 0));
+}
+
+/** A prepared row: i16 codes less the zero point, then one i32 sum per block where the weights have zero points. */
+function preparedBytes(options: Int8CoreOptions): number {
+  const padded = paddedDepth(options.depth);
+  return 2 * padded + (options.weightZeros ? 16 * Math.ceil(blocksOf(options) / 4) : 0);
+}
+
+function blocksOf(options: Int8CoreOptions): number {
+  return Math.ceil(options.depth / options.block);
+}
+
+export function int8Core(options: Int8CoreOptions): DotCore {
+  const blocks = blocksOf(options);
+  const blockDepth = blocks === 1 ? paddedDepth(options.depth) : options.block;
+  return {
+    panelColumns: options.panelColumns,
+    panelBytes: blocks * int8BlockBytes(options, blockDepth),
+    rowBytes: preparedBytes(options),
+    tileRows: options.tileRows,
+    prepare: prepareRow(options),
+    tile: (rows) => int8Tile(options, rows),
+  };
+}
+
+/** Widens a row of codes to i16 and takes its zero point away; 8 codes a turn, the tail padded with zeros. */
+function prepareRow(options: Int8CoreOptions): Lines {
+  const { depth, left, weightZeros } = options;
+  const extend = left.signed ? "v128.load8x8_s" : "v128.load8x8_u";
+  const whole = Math.floor(depth / 8);
+  const rest = depth % 8;
+  const lines: (string | Lines)[] = [
+    set("from", sum(get("a"), times(get("source_row"), depth))),
+    set("to", get("prepared")),
+  ];
+  if (left.zeros !== "none") {
+    const at = left.zeros === "row"
+      ? sum(get("a_zeros"), op("i32.shl", get("source_row"), constant(2)))
+      : get("a_zeros");
+    lines.push(set("v_zero", op("i16x8.splat", load("i32.load", at))));
+  }
+  const widened = (instruction: string): string =>
+    left.zeros === "none" ? instruction : op("i16x8.sub", instruction, get("v_zero"));
+  const group: Lines = [
+    set("v_codes", widened(load(extend, get("from")))),
+    store("v128.store", get("to"), get("v_codes")),
+  ];
+  if (whole > 0) {
+    lines.push(...countedLoop("widen", "k", whole, [...group, advance("from", 8), advance("to", 16)]));
+  }
+  if (rest > 0) {
+    const mask = Array.from({ length: 8 }, (_, lane) => (lane < rest ? -1 : 0)).join(" ");
+    lines.push(set("v_codes", op("v128.and", widened(load(extend, get("from"))), `(v128.const i16x8 ${mask})`)));
+    lines.push(store("v128.store", get("to"), get("v_codes")));
+    lines.push(advance("to", 16));
+  }
+  if (weightZeros) lines.push(...sumBlocks(options));
+  return lines;
+}
+
+/** Appends the sum of each block of the prepared row. */
+function sumBlocks(options: Int8CoreOptions): Lines {
+  const blocks = blocksOf(options);
+  const groups = (blocks === 1 ? paddedDepth(options.depth) : options.block) / 8;
+  const ones = `(v128.const i16x8${" 1".repeat(8)})`;
+  return [
+    set("from", get("prepared")),
+    ...countedLoop("sum_blocks", "k", blocks, [
+      set("v_sum", "(v128.const i32x4 0 0 0 0)"),
+      ...countedLoop("sum_block", "group", groups, [
+        set("v_sum", op("i32x4.add", get("v_sum"), op("i32x4.dot_i16x8_s", load("v128.load", get("from")), ones))),
+        advance("from", 16),
+      ]),
+      set("v_sum", op("i32x4.add", get("v_sum"), swapHalves(get("v_sum")))),
+      store(
+        "i32.store",
+        get("to"),
+        op("i32.add", op("i32x4.extract_lane 0", get("v_sum")), op("i32x4.extract_lane 1", get("v_sum"))),
+      ),
+      advance("to", 4),
+    ]),
+  ];
+}
+
+export function swapHalves(vector: string): string {
+  return op(`i8x16.shuffle 8 9 10 11 12 13 14 15 0 1 2 3 4 5 6 7`, vector, vector);
+}
+
+/**
+ * sum[r][n] = Σ_k x[r][k] * w[k][n]: a lane holds two neighbouring k of one column, so no lanes are added across.
+ * Within a block the weights lie as [k / 2][column][k % 2].
+ */
+function int8Tile(options: Int8CoreOptions, rows: number): Lines {
+  const { panelColumns, sums } = options;
+  const vectors = panelColumns / 4;
+  const blocks = blocksOf(options);
+  const depth = blocks === 1 ? paddedDepth(options.depth) : options.block;
+  const lines: (string | Lines)[] = [set("w", get("panel")), set("xk", get("x"))];
+  const each = (visit: (row: number, vector: number) => string): string[] =>
+    Array.from({ length: rows }, (_, row) => Array.from({ length: vectors }, (_, vector) => visit(row, vector))).flat();
+  const total = (row: number, vector: number): string => `v_${blocks > 1 ? "acc" : "sum"}_${row}_${vector}`;
+  const zero = "(v128.const i32x4 0 0 0 0)";
+
+  const body: (string | Lines)[] = [...each((row, vector) => set(total(row, vector), zero))];
+  body.push(...blockLoop(options, rows, depth, total));
+  if (options.weightZeros) body.push(...subtractZeros(options, rows, total));
+  if (sums === "real") body.push(...scale(options, rows, total, blocks));
+  if (blocks === 1) return [...lines, ...setStepAddress(options), ...body];
+  if (sums === "integer") {
+    // Blocks share no step here: integer sums simply go on.
+    throw new RangeError("Integer sums are not blocked");
+  }
+  return [
+    ...lines,
+    ...setStepAddress(options),
+    ...each((row, vector) => set(`v_sum_${row}_${vector}`, "(v128.const f32x4 0 0 0 0)")),
+    ...countedLoop("blocks_of_depth", "block_index", blocks, [...body, advance("w", int8BlockBytes(options, depth))]),
+  ];
+}
+
+function setStepAddress(options: Int8CoreOptions): Lines {
+  if (options.sums !== "real" || options.left.steps === "tensor") return [];
+  return [set("steps_at", sum(get("a_steps"), op("i32.shl", get("row_at"), constant(2))))];
+}
+
+function blockLoop(
+  options: Int8CoreOptions,
+  rows: number,
+  depth: number,
+  total: (row: number, vector: number) => string,
+): Lines {
+  const { panelColumns } = options;
+  const vectors = panelColumns / 4;
+  const rowBytes = preparedBytes(options);
+  const unroll = depth % 16 === 0 ? 8 : 4;
+  const pair = (index: number): string[] => {
+    const lines: string[] = [];
+    for (let vector = 0; vector < vectors; vector++) {
+      const offset = 2 * panelColumns * index + 8 * vector;
+      lines.push(set(`v_w_${vector}`, load("v128.load8x8_s", get("wk"), offset)));
+    }
+    for (let row = 0; row < rows; row++) {
+      lines.push(set("v_x", load("v128.load32_splat", get("xk"), row * rowBytes + 4 * index)));
+      for (let vector = 0; vector < vectors; vector++) {
+        const name = total(row, vector);
+        const products = op("i32x4.dot_i16x8_s", get("v_x"), get(`v_w_${vector}`));
+        lines.push(set(name, op("i32x4.add", get(name), products)));
+      }
+    }
+    return lines;
+  };
+  return [
+    set("wk", get("w")),
+    set("w_end", sum(get("w"), constant(panelColumns * depth))),
+    ...repeatWhile("depth", op("i32.lt_u", get("wk"), get("w_end")), [
+      ...Array.from({ length: unroll }, (_, index) => pair(index)).flat(),
+      advance("wk", 2 * unroll * panelColumns),
+      advance("xk", 4 * unroll),
+    ]),
+  ];
+}
+
+/** Σ x (w - z) = Σ x w - z Σ x. The row's sums lie after its codes. */
+function subtractZeros(
+  options: Int8CoreOptions,
+  rows: number,
+  total: (row: number, vector: number) => string,
+): Lines {
+  const vectors = options.panelColumns / 4;
+  const rowBytes = preparedBytes(options);
+  const offset = options.sums === "real" ? 4 * options.panelColumns : 0;
+  const sumsAt = 2 * paddedDepth(options.depth);
+  const blocks = blocksOf(options);
+  const at = blocks === 1 ? get("x") : sum(get("x"), op("i32.shl", get("block_index"), constant(2)));
+  const lines: string[] = [set("sums_at", at)];
+  for (let vector = 0; vector < vectors; vector++) {
+    lines.push(set(`v_w_${vector}`, load("v128.load", get("w_end"), offset + 16 * vector)));
+  }
+  for (let row = 0; row < rows; row++) {
+    lines.push(set("v_x", load("v128.load32_splat", get("sums_at"), row * rowBytes + sumsAt)));
+    for (let vector = 0; vector < vectors; vector++) {
+      const name = total(row, vector);
+      lines.push(set(name, op("i32x4.sub", get(name), op("i32x4.mul", get("v_x"), get(`v_w_${vector}`)))));
+    }
+  }
+  return lines;
+}
+
+/** sum = (stepA * stepB) * f32(total), added up over blocks. */
+function scale(
+  options: Int8CoreOptions,
+  rows: number,
+  total: (row: number, vector: number) => string,
+  blocks: number,
+): Lines {
+  const vectors = options.panelColumns / 4;
+  const lines: string[] = [];
+  for (let vector = 0; vector < vectors; vector++) {
+    lines.push(set(`v_w_${vector}`, load("v128.load", get("w_end"), 16 * vector)));
+  }
+  for (let row = 0; row < rows; row++) {
+    const step = options.left.steps === "row"
+      ? load("v128.load32_splat", get("steps_at"), 4 * row)
+      : load("v128.load32_splat", get("a_steps"));
+    lines.push(set("v_x", step));
+    for (let vector = 0; vector < vectors; vector++) {
+      const sumName = `v_sum_${row}_${vector}`;
+      const value = op(
+        "f32x4.mul",
+        op("f32x4.mul", get("v_x"), get(`v_w_${vector}`)),
+        op("f32x4.convert_i32x4_s", get(total(row, vector))),
+      );
+      lines.push(set(sumName, blocks === 1 ? value : op("f32x4.add", get(sumName), value)));
+    }
+  }
+  return lines;
+}

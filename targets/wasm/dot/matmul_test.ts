@@ -1,0 +1,241 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { GraphBuilder } from "../../../compiler/ir/build.ts";
+import { binary, input, literal } from "../../../compiler/ir/expression.ts";
+import { symbolic } from "../../../compiler/ir/extent.ts";
+import type { ContractionResult } from "../../../compiler/ir/node.ts";
+import {
+  floatTensor,
+  type PlainTensor,
+  plainTensor,
+  type QuantizedTensor,
+  type Tensor,
+} from "../../../compiler/ir/tensor.ts";
+import { quantizedType, tensorType } from "../../../compiler/ir/types.ts";
+import { int8, intFormat, uint8 } from "../../../compiler/numeric/number_format.ts";
+import type { QuantScheme } from "../../../compiler/numeric/scheme.ts";
+import { stepShape } from "../../../compiler/numeric/scheme.ts";
+import { uniform } from "../../../tests/support/random.ts";
+import { assertExact, runKernels } from "../../../tests/support/wasm_kernels.ts";
+import { wasmVariants } from "../kernel.ts";
+import { selectMatmul } from "./matmul.ts";
+
+function randomFloats(random: () => number, shape: readonly number[]): PlainTensor<"f32"> {
+  const size = shape.reduce((product, extent) => product * extent, 1);
+  return floatTensor(shape, Float32Array.from({ length: size }, () => 2 * random() - 1));
+}
+
+/** Random codes over the whole range, ends included and over-represented. */
+export function randomQuantized(random: () => number, shape: readonly number[], scheme: QuantScheme): QuantizedTensor {
+  if (scheme.format.kind !== "int") throw new RangeError("Only integer formats");
+  const { bits, signed } = scheme.format;
+  const low = signed ? -(2 ** (bits - 1)) : 0;
+  const high = low + 2 ** bits - 1;
+  const size = shape.reduce((product, extent) => product * extent, 1);
+  const code = (): number => {
+    const kind = random();
+    return kind < 0.2 ? low : kind < 0.4 ? high : low + Math.floor(random() * 2 ** bits);
+  };
+  const codes = signed
+    ? plainTensor("i8", shape, Int8Array.from({ length: size }, code))
+    : plainTensor("u8", shape, Uint8Array.from({ length: size }, code));
+  const steps = stepShape(scheme, shape);
+  const count = steps.reduce((product, extent) => product * extent, 1);
+  return {
+    kind: "quantized",
+    scheme,
+    element: "f32",
+    shape,
+    codes,
+    steps: floatTensor(steps, Float32Array.from({ length: count }, () => Math.fround(random() / 50 + 1e-3))),
+    ...(scheme.zeroPoint ? { zeros: plainTensor("i32", steps, Int32Array.from({ length: count }, code)) } : {}),
+  };
+}
+
+function assertClose(actual: Tensor, expected: Tensor, bound: (index: number) => number, what: string): void {
+  assert.ok(actual.kind === "plain" && expected.kind === "plain");
+  const [x, y] = [actual.data as Float32Array, expected.data as Float32Array];
+  assert.equal(x.length, y.length);
+  for (let index = 0; index < y.length; index++) {
+    const limit = bound(index);
+    assert.ok(
+      Math.abs(x[index] - y[index]) <= limit,
+      `${what}: ${x[index]} for ${y[index]} at ${index}, bound ${limit}`,
+    );
+  }
+}
+
+const unit = 2 ** -24;
+
+interface FloatCase {
+  readonly rows: number;
+  readonly depth: number;
+  readonly columns: number;
+  readonly transposeB: boolean;
+  readonly bias: boolean;
+  readonly seed: number;
+}
+
+async function checkFloat({ rows, depth, columns, transposeB, bias, seed }: FloatCase): Promise<void> {
+  const random = uniform(seed);
+  const builder = new GraphBuilder("float");
+  const x = builder.input("x", tensorType("f32", [rows, depth]));
+  const w = randomFloats(random, transposeB ? [columns, depth] : [depth, columns]);
+  const inputs = [x, builder.constant(w)];
+  const offsets = randomFloats(random, [columns]);
+  if (bias) inputs.push(builder.constant(offsets));
+  builder.output("y", builder.add("matmul", inputs, { transposeB, hasBias: bias, result: { kind: "real" } }));
+  const given = randomFloats(random, [rows, depth]);
+  const run = await runKernels(builder.finish(), { x: given }, selectMatmul);
+  // |error| <= gamma_(K+2) * (Σ |x||w| + |bias|) for any order of K products and sums (Higham 2002, eq. 3.5).
+  const gamma = (depth + 2) * unit / (1 - (depth + 2) * unit);
+  const bound = (index: number): number => {
+    const [row, column] = [Math.floor(index / columns), index % columns];
+    let sum = bias ? Math.abs(offsets.data[column]) : 0;
+    for (let k = 0; k < depth; k++) {
+      sum += Math.abs(given.data[row * depth + k] * w.data[transposeB ? column * depth + k : k * columns + column]);
+    }
+    return gamma * sum + unit * sum;
+  };
+  for (const variant of wasmVariants) assertClose(run.actual[variant].y, run.expected.y, bound, variant);
+}
+
+Deno.test("f32 matmul stays within the rounding bound on every tail", async () => {
+  for (const rows of [1, 2, 3, 4, 5, 6, 7, 8, 9, 11]) {
+    for (const depth of [1, 2, 3, 4, 5, 7, 16, 33]) {
+      const columns = 1 + ((rows * 7 + depth * 3) % 19);
+      await checkFloat({ rows, depth, columns, transposeB: depth % 2 === 0, bias: rows % 2 === 0, seed: rows + depth });
+    }
+  }
+});
+
+interface IntegerCase {
+  readonly rows: number;
+  readonly depth: number;
+  readonly columns: number;
+  readonly left: QuantScheme;
+  readonly right: QuantScheme;
+  readonly result: "real" | "accumulator";
+  readonly seed: number;
+}
+
+async function checkInteger(options: IntegerCase): Promise<void> {
+  const { rows, depth, columns, left, right, seed } = options;
+  const random = uniform(seed);
+  const builder = new GraphBuilder("integer");
+  const x = builder.input("x", quantizedType(left, [rows, depth]));
+  const w = builder.constant(randomQuantized(random, [columns, depth], right));
+  const result: ContractionResult = { kind: options.result };
+  builder.output("y", builder.add("matmul", [x, w], { transposeB: true, hasBias: false, result }));
+  const given = randomQuantized(random, [rows, depth], left);
+  const run = await runKernels(builder.finish("quant"), { x: given }, selectMatmul);
+  assertExact(run);
+}
+
+function scheme(format: QuantScheme["format"], block: QuantScheme["block"], zeroPoint: boolean): QuantScheme {
+  return { format, block, step: "f32", zeroPoint, range: "static" };
+}
+
+const integerCase = fc.record({
+  rows: fc.integer({ min: 1, max: 12 }),
+  depth: fc.integer({ min: 1, max: 70 }),
+  columns: fc.integer({ min: 1, max: 35 }),
+  leftFormat: fc.constantFrom(int8, uint8, intFormat(4, true)),
+  leftPerRow: fc.boolean(),
+  leftZero: fc.boolean(),
+  rightFormat: fc.constantFrom(int8, uint8, intFormat(6, true), intFormat(5, false)),
+  rightPerRow: fc.boolean(),
+  rightZero: fc.boolean(),
+  result: fc.constantFrom("real" as const, "accumulator" as const),
+  seed: fc.nat(),
+});
+
+Deno.test("int8 matmul equals the evaluator for any steps, zero points and tails", async () => {
+  await fc.assert(
+    fc.asyncProperty(integerCase, async (options) => {
+      await checkInteger({
+        ...options,
+        left: scheme(options.leftFormat, [options.leftPerRow ? 1 : "all", "all"], options.leftZero),
+        right: scheme(options.rightFormat, [options.rightPerRow ? 1 : "all", "all"], options.rightZero),
+      });
+    }),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("int8 matmul equals the evaluator over blocks of the depth", async () => {
+  for (const [depth, block] of [[32, 16], [64, 32], [96, 32], [48, 8], [256, 128]]) {
+    for (const rows of [1, 3, 7]) {
+      for (const zero of [false, true]) {
+        const left = scheme(zero ? uint8 : int8, [1, "all"], zero);
+        const right = scheme(int8, [1, block], zero);
+        await checkInteger({ rows, depth, columns: 13, left, right, result: "real", seed: depth + rows });
+      }
+    }
+  }
+});
+
+Deno.test("int8 matmul requantizes with half to even, zero points and a clamp", async () => {
+  for (const perChannel of [false, true]) {
+    for (const zero of [false, true]) {
+      for (const columns of [3, 8, 14]) {
+        const random = uniform(columns);
+        const builder = new GraphBuilder("requantize");
+        const left = scheme(uint8, ["all", "all"], true);
+        const x = builder.input("x", quantizedType(left, [5, 24]));
+        const w = builder.constant(randomQuantized(random, [columns, 24], scheme(int8, [1, "all"], false)));
+        const bias = plainTensor(
+          "i32",
+          [columns],
+          Int32Array.from({ length: columns }, () => Math.floor(random() * 2000 - 1000)),
+        );
+        const multiplier = Float32Array.from(
+          { length: perChannel ? columns : 1 },
+          () => 2 ** -9 * (1 + Math.floor(random() * 3)),
+        );
+        const outScheme = scheme(zero ? uint8 : int8, ["all", "all"], zero);
+        const result: ContractionResult = {
+          kind: "quantized",
+          scheme: outScheme,
+          low: zero ? 3 : -128,
+          high: zero ? 250 : 127,
+        };
+        const operands = [x, w, builder.constant(bias), builder.constant(floatTensor([multiplier.length], multiplier))];
+        operands.push(builder.constant(floatTensor([1, 1], [0.25])));
+        if (zero) operands.push(builder.constant(plainTensor("i32", [1, 1], Int32Array.of(3))));
+        builder.output("y", builder.add("matmul", operands, { transposeB: true, hasBias: true, result }));
+        const given = randomQuantized(random, [5, 24], left);
+        const run = await runKernels(builder.finish("quant"), { x: given }, selectMatmul);
+        assertExact(run);
+      }
+    }
+  }
+});
+
+Deno.test("matmul runs an epilogue over full, per-column and per-row operands along a dynamic axis", async () => {
+  const random = uniform(5);
+  const builder = new GraphBuilder("epilogue");
+  builder.symbol("seq", { min: 1, max: 9 });
+  const rows = symbolic("seq");
+  const left = scheme(int8, ["all", 1, "all"], false);
+  const x = builder.input("x", quantizedType(left, [1, rows, 16]));
+  const w = builder.constant(randomQuantized(random, [10, 16], scheme(int8, [1, "all"], false)));
+  const full = builder.input("full", tensorType("f32", [1, rows, 10]));
+  const column = builder.input("column", tensorType("f32", [10]));
+  const row = builder.input("row", tensorType("f32", [1, rows, 1]));
+  const product = builder.add("matmul", [x, w], { transposeB: true, hasBias: false, result: { kind: "real" } });
+  const moved = builder.map(binary("add", binary("mul", input(0), input(1)), input(2)), [product, row, column]);
+  const clipped = builder.map(binary("max", input(0), literal(0)), [moved]);
+  builder.output("y", builder.map(binary("sub", input(0), input(1)), [clipped, full]));
+  const graph = builder.finish("quant");
+  for (const count of [1, 2, 6, 9]) {
+    const run = await runKernels(graph, {
+      x: randomQuantized(random, [1, count, 16], left),
+      full: randomFloats(random, [1, count, 10]),
+      column: randomFloats(random, [10]),
+      row: randomFloats(random, [1, count, 1]),
+    }, selectMatmul);
+    assert.equal(run.program.steps.length, 1);
+    assertExact(run);
+  }
+});

@@ -1,0 +1,55 @@
+/** Packs 8-bit weights in panel order. */
+
+import type { QuantizedMatrix } from "./matrix.ts";
+import { int8BlockBytes, type Int8CoreOptions, paddedDepth } from "./int8.ts";
+
+/** What is subtracted from codes so that they fit a signed byte: 128 when unsigned codes pass 127. */
+export function codeShift(codes: ArrayLike<number>): number {
+  for (let index = 0; index < codes.length; index++) if (codes[index] > 127) return 128;
+  return 0;
+}
+
+/** Whether any zero point differs from the shift, so that kernels must subtract it. */
+export function hasZeros(matrix: QuantizedMatrix, shift: number): boolean {
+  return matrix.zeros === undefined ? shift !== 0 : matrix.zeros.some((zero) => zero !== shift);
+}
+
+/**
+ * Panels of blocks; a block is [depth / 2][panelColumns][2] i8 codes, then its steps (f32, for real sums) and its zero
+ * points (i32, where there are any). Codes past the depth or the columns are 0.
+ */
+export function packInt8Panels(
+  matrix: QuantizedMatrix,
+  options: Pick<Int8CoreOptions, "panelColumns" | "weightZeros" | "sums">,
+): Uint8Array<ArrayBuffer> {
+  const { view, blocks, codes, steps, zeros } = matrix;
+  const { panelColumns, weightZeros, sums } = options;
+  const shift = codeShift(codes);
+  const depth = blocks === 1 ? paddedDepth(view.depth) : matrix.block;
+  const blockBytes = int8BlockBytes(options, depth);
+  const panels = Math.ceil(view.columns / panelColumns);
+  const bytes = new Uint8Array(panels * blocks * blockBytes);
+  const codesOut = new Int8Array(bytes.buffer);
+  const words = new DataView(bytes.buffer);
+  for (let column = 0; column < view.columns; column++) {
+    const lane = column % panelColumns;
+    const panelStart = Math.floor(column / panelColumns) * blocks * blockBytes;
+    for (let block = 0; block < blocks; block++) {
+      const start = panelStart + block * blockBytes;
+      const first = block * matrix.block;
+      const count = Math.min(view.depth - first, matrix.block);
+      let from = first * view.depthStride + column * view.columnStride;
+      for (let k = 0; k < count; k++, from += view.depthStride) {
+        codesOut[start + (k >> 1) * 2 * panelColumns + 2 * lane + (k & 1)] = codes[from] - shift;
+      }
+      const index = matrix.stepIndex(block, column);
+      let at = start + depth * panelColumns + 4 * lane;
+      if (sums === "real") {
+        words.setFloat32(at, steps[index], true);
+        at += 4 * panelColumns;
+      }
+      if (weightZeros) words.setInt32(at, (zeros?.[index] ?? 0) - shift, true);
+    }
+  }
+  return bytes;
+}

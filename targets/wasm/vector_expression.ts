@@ -1,0 +1,178 @@
+/** Prints scalar expressions over four lanes: f32x4, i32x4, and lane masks for bool. */
+
+import {
+  type BinaryOperator,
+  type Expression,
+  expressionElement,
+  type UnaryOperator,
+} from "../../compiler/ir/expression.ts";
+import type { ElementType } from "../../compiler/numeric/element.ts";
+import { op } from "./text.ts";
+
+/** One operand: an instruction that yields its four lanes, and their element. */
+export interface VectorOperand {
+  readonly text: string;
+  readonly element: ElementType;
+}
+
+/** `text` yields the four lanes; `calls` names the math functions that it uses. */
+export interface VectorCode {
+  readonly text: string;
+  readonly element: ElementType;
+  readonly calls: readonly string[];
+}
+
+const floatUnary: { readonly [U in UnaryOperator]?: string } = {
+  neg: "f32x4.neg",
+  abs: "f32x4.abs",
+  sqrt: "f32x4.sqrt",
+  floor: "f32x4.floor",
+  ceil: "f32x4.ceil",
+  round: "f32x4.nearest",
+  trunc: "f32x4.trunc",
+};
+
+const floatBinary: { readonly [B in BinaryOperator]?: string } = {
+  add: "f32x4.add",
+  sub: "f32x4.sub",
+  mul: "f32x4.mul",
+  div: "f32x4.div",
+  min: "f32x4.min",
+  max: "f32x4.max",
+};
+
+const integerBinary: { readonly [B in BinaryOperator]?: string } = {
+  add: "i32x4.add",
+  sub: "i32x4.sub",
+  mul: "i32x4.mul",
+  min: "i32x4.min_s",
+  max: "i32x4.max_s",
+  and: "v128.and",
+  or: "v128.or",
+  xor: "v128.xor",
+};
+
+const maskBinary: { readonly [B in BinaryOperator]?: string } = { and: "v128.and", or: "v128.or", xor: "v128.xor" };
+
+/** Whether lanes of this element are printed here. */
+export function hasLanes(element: ElementType): boolean {
+  return element === "f32" || element === "i32" || element === "bool";
+}
+
+/** A literal in every lane. Values that text cannot spell exactly as decimals are spelled by their bits. */
+export function vectorLiteral(element: ElementType, value: number | bigint): string {
+  const number = Number(value);
+  if (element === "bool") return `(v128.const i32x4${` ${number === 0 ? 0 : -1}`.repeat(4)})`;
+  if (element === "i32") return `(v128.const i32x4${` ${number | 0}`.repeat(4)})`;
+  return `(v128.const f32x4${` ${floatText(number)}`.repeat(4)})`;
+}
+
+/** A float32 as WebAssembly text. */
+export function floatText(value: number): string {
+  if (Number.isNaN(value)) return "nan";
+  if (value === Infinity) return "inf";
+  if (value === -Infinity) return "-inf";
+  return Object.is(value, -0) ? "-0" : String(Math.fround(value));
+}
+
+/** The expression over four lanes, or undefined when a part of it has no vector form here. */
+export function printVector(expression: Expression, inputs: readonly VectorOperand[]): VectorCode | undefined {
+  const calls = new Set<string>();
+  const elements = inputs.map((operand) => operand.element);
+  const elementOf = (node: Expression): ElementType | undefined => {
+    const result = expressionElement(node, elements);
+    return result.ok && hasLanes(result.element) ? result.element : undefined;
+  };
+
+  const visit = (node: Expression): string | undefined => {
+    const element = elementOf(node);
+    if (element === undefined) return undefined;
+    switch (node.kind) {
+      case "input":
+        return inputs[node.index].text;
+      case "literal":
+        return vectorLiteral(element, node.value);
+      case "unary":
+        return visitUnary(node.operator, element, node.x);
+      case "binary":
+        return visitBinary(node.operator, element, node.x, node.y);
+      case "compare": {
+        const operand = elementOf(node.x);
+        const [x, y] = [visit(node.x), visit(node.y)];
+        if (x === undefined || y === undefined || operand === undefined || operand === "bool") return undefined;
+        const signed = operand === "i32" && node.operator !== "eq" && node.operator !== "ne" ? "_s" : "";
+        return op(`${operand}x4.${node.operator}${signed}`, x, y);
+      }
+      case "select": {
+        const [condition, x, y] = [visit(node.condition), visit(node.x), visit(node.y)];
+        return condition === undefined || x === undefined || y === undefined
+          ? undefined
+          : op("v128.bitselect", x, y, condition);
+      }
+      case "cast":
+        return visitCast(element, node.x);
+    }
+  };
+
+  const visitUnary = (operator: UnaryOperator, element: ElementType, argument: Expression): string | undefined => {
+    const x = visit(argument);
+    if (x === undefined) return undefined;
+    if (operator === "not") return element === "bool" || element === "i32" ? op("v128.not", x) : undefined;
+    if (operator === "isNaN") return isPure(argument) ? op("f32x4.ne", x, x) : undefined;
+    if (element === "i32") {
+      return operator === "neg" || operator === "abs" ? op(`i32x4.${operator}`, x) : undefined;
+    }
+    const instruction = element === "f32" ? floatUnary[operator] : undefined;
+    return instruction === undefined ? undefined : op(instruction, x);
+  };
+
+  const visitBinary = (
+    operator: BinaryOperator,
+    element: ElementType,
+    first: Expression,
+    second: Expression,
+  ): string | undefined => {
+    const [x, y] = [visit(first), visit(second)];
+    if (x === undefined || y === undefined) return undefined;
+    if (element === "f32" && (operator === "min" || operator === "max")) {
+      return printExtremum(operator, x, first, y, second);
+    }
+    const table = element === "f32" ? floatBinary : element === "i32" ? integerBinary : maskBinary;
+    const instruction = table[operator];
+    return instruction === undefined ? undefined : op(instruction, x, y);
+  };
+
+  const visitCast = (element: ElementType, argument: Expression): string | undefined => {
+    const from = elementOf(argument);
+    const x = visit(argument);
+    if (x === undefined || from === undefined) return undefined;
+    if (from === element) return x;
+    if (element === "f32" && from === "i32") return op("f32x4.convert_i32x4_s", x);
+    if (element === "i32" && from === "f32") return op("i32x4.trunc_sat_f32x4_s", x);
+    if (from === "bool" && element === "f32") return op("v128.and", x, vectorLiteral("f32", 1));
+    if (from === "bool" && element === "i32") return op("v128.and", x, vectorLiteral("i32", 1));
+    if (element === "bool") return op(`${from}x4.ne`, x, vectorLiteral(from, 0));
+    return undefined;
+  };
+
+  const text = visit(expression);
+  const element = elementOf(expression);
+  return text === undefined || element === undefined ? undefined : { text, element, calls: [...calls] };
+}
+
+/** Whether printing the expression twice costs next to nothing. */
+function isPure(expression: Expression): boolean {
+  return expression.kind === "input" || expression.kind === "literal";
+}
+
+/**
+ * Minimum or maximum that propagates NaN. Against a literal the pseudo form serves: pmax(x, c) = x < c ? c : x keeps
+ * a NaN of x. Its maximum also keeps x = -0 where c = 0, which adding 0 undoes.
+ */
+function printExtremum(operator: "min" | "max", x: string, first: Expression, y: string, second: Expression): string {
+  const [value, limit, bound] = second.kind === "literal" ? [x, y, second] : [y, x, first];
+  const number = bound.kind === "literal" ? Number(bound.value) : NaN;
+  if (Number.isNaN(number) || Object.is(number, -0)) return op(`f32x4.${operator}`, x, y);
+  const pseudo = op(`f32x4.p${operator}`, value, limit);
+  return number === 0 && operator === "max" ? op("f32x4.add", pseudo, vectorLiteral("f32", 0)) : pseudo;
+}

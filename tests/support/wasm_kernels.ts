@@ -1,0 +1,47 @@
+/** Runs a graph whose every region must be taken by the given kernel selectors: no fallback. */
+
+import assert from "node:assert/strict";
+import { InvariantError } from "../../compiler/diagnostics.ts";
+import { evaluateGraph } from "../../compiler/ir/evaluate/mod.ts";
+import type { Graph } from "../../compiler/ir/graph.ts";
+import { type Tensor, tensorParts } from "../../compiler/ir/tensor.ts";
+import { type KernelSelector, type WasmKernel, type WasmVariant, wasmVariants } from "../../targets/wasm/kernel.ts";
+import type { MathLibrary } from "../../targets/wasm/module.ts";
+import { lowerWasm, type WasmProgram } from "../../targets/wasm/program.ts";
+import { startProgram } from "../../targets/wasm/run_program.ts";
+
+export interface KernelRun {
+  readonly program: WasmProgram;
+  readonly expected: Readonly<Record<string, Tensor>>;
+  /** Outputs of both variants. */
+  readonly actual: Readonly<Record<WasmVariant, Readonly<Record<string, Tensor>>>>;
+}
+
+/** Evaluates the graph and runs its kernels in both variants. Throws when a region is declined. */
+export async function runKernels(
+  graph: Graph,
+  inputs: Readonly<Record<string, Tensor>>,
+  select: KernelSelector,
+  math: MathLibrary = () => "",
+): Promise<KernelRun> {
+  const program = lowerWasm(graph, {
+    canFuseEpilogue: () => true,
+    selectKernel: (region, context): WasmKernel => {
+      const kernel = select(region, context);
+      if ("declined" in kernel) throw new InvariantError(`${region.main.op} is declined: ${kernel.declined}`);
+      return kernel;
+    },
+  });
+  const { outputs } = evaluateGraph(graph, inputs);
+  const run = async (variant: WasmVariant) => (await startProgram(program, variant, math)).run(inputs);
+  return { program, expected: outputs, actual: { simd128: await run("simd128"), relaxed: await run("relaxed") } };
+}
+
+/** Asserts that every output of both variants has the evaluator's bits. */
+export function assertExact(run: KernelRun): void {
+  for (const [name, expected] of Object.entries(run.expected)) {
+    for (const variant of wasmVariants) {
+      assert.deepEqual(tensorParts(run.actual[variant][name]), tensorParts(expected), `${name}, ${variant}`);
+    }
+  }
+}
