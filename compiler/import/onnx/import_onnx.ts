@@ -19,6 +19,7 @@ import { tensorType } from "../../ir/types.ts";
 import type { ImportedModel, ImportOptions } from "../model.ts";
 import { decodeModel } from "./decode.ts";
 import { evaluateDimension } from "./dimension_text.ts";
+import { earlierForms } from "./early_ops.ts";
 import { dataTypeText, elementKind } from "./element_kind.ts";
 import { type ExternalData, externalDataBeside, noExternalData } from "./external_data.ts";
 import { FoldingBuilder } from "./folding_builder.ts";
@@ -105,9 +106,13 @@ function modelFaults(model: ModelProto): readonly Diagnostic[] {
   if (version === undefined && model.graph !== undefined && model.graph.nodes.some(({ domain }) => domain === "")) {
     faults.push(errorDiagnostic("Q1003", "The model does not say which opset of ai.onnx it uses"));
   }
-  if (version !== undefined && version < oldestOpset) {
+  const earlier = version !== undefined && version < oldestOpset && model.graph !== undefined
+    ? earlierForms(model.graph, version)
+    : [];
+  if (earlier.length > 0) {
     faults.push(
       errorDiagnostic("Q1003", `The model uses opset ${version} of ai.onnx, wanted ${oldestOpset} to ${newestOpset}`, {
+        notes: [`Opset ${version} defines in another way: ${earlier.join(", ")}`],
         help: "Convert it with onnx.version_converter",
       }),
     );

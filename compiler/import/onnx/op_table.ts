@@ -5,6 +5,7 @@ import type { OpImporter, OpImporterTable } from "./op_importer.ts";
 import { activationImporters } from "./ops/activation.ts";
 import { attentionImporters } from "./ops/attention.ts";
 import { controlImporters } from "./ops/control.ts";
+import { castImporters } from "./ops/cast.ts";
 import { convolutionImporters } from "./ops/convolution.ts";
 import { einsumImporters } from "./ops/einsum.ts";
 import { elementwiseImporters } from "./ops/elementwise.ts";
@@ -26,6 +27,7 @@ import { softmaxImporters } from "./ops/softmax.ts";
 const families: readonly OpImporterTable[] = [
   shapeImporters,
   elementwiseImporters,
+  castImporters,
   activationImporters,
   reductionImporters,
   softmaxImporters,

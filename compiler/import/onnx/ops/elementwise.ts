@@ -1,6 +1,6 @@
 /** Arithmetic, comparison, logic and selection, element by element. */
 
-import { type ElementType, isFloat, isInteger } from "../../../numeric/element.ts";
+import { elementBytes, type ElementType, isFloat, isInteger } from "../../../numeric/element.ts";
 import {
   binary,
   type BinaryOperator,
@@ -15,8 +15,7 @@ import {
 import type { ValueName } from "../../../ir/node.ts";
 import type { ImportContext, OpImporter, OpImporterTable } from "../op_importer.ts";
 import { add, div, max, min, mul, number } from "./expressions.ts";
-import { dataTypeText, elementKind } from "../element_kind.ts";
-import { ignoreAttributes, malformed, unsupported } from "./faults.ts";
+import { malformed, unsupported } from "./faults.ts";
 import { entryOf, floatMap, mapOf, plainConstant } from "./operands.ts";
 
 /** An op that is one operator of one operand. */
@@ -65,8 +64,26 @@ function importMod(context: ImportContext): readonly ValueName[] {
 function importBitShift(context: ImportContext): readonly ValueName[] {
   const direction = context.node.attributes.string("direction");
   if (direction !== "LEFT" && direction !== "RIGHT") return malformed(context, `BitShift direction is "${direction}"`);
-  const operator = direction === "LEFT" ? "shl" : "shr";
-  return [mapOf(context, [context.input(0), context.input(1)], ([x, y]) => binary(operator, x, y))];
+  const values = [context.input(0), context.input(1)];
+  const { element } = context.typeOf(values[0]);
+  if (direction === "LEFT") return [mapOf(context, values, ([x, y]) => binary("shl", x, y))];
+  if (!isSigned(element)) return [mapOf(context, values, ([x, y]) => binary("shr", x, y))];
+  return [mapOf(context, values, ([x, y]) => binary("shr", x, signShift(y, element)))];
+}
+
+function isSigned(element: ElementType): boolean {
+  return element === "i8" || element === "i16" || element === "i32" || element === "i64";
+}
+
+/** Amounts outside the width (negative ones too) shift in the sign bit alone, as a shift by width - 1 does. */
+function signShift(amount: Expression, element: ElementType): Expression {
+  const widest = number(element, 8 * elementBytes(element) - 1);
+  const outside = binary(
+    "or",
+    compare("lt", amount, number(element, 0)),
+    compare("gt", amount, widest),
+  );
+  return select(outside, widest, amount);
 }
 
 function importReciprocal(context: ImportContext): readonly ValueName[] {
@@ -167,22 +184,6 @@ function importSign(context: ImportContext): readonly ValueName[] {
   return [mapOf(context, [x], ([value]) => unary("sign", value))];
 }
 
-/** Cast to the plain element of a data type code. */
-function importCast(context: ImportContext): readonly ValueName[] {
-  ignoreAttributes(context, "saturate", "round_mode");
-  const dataType = context.node.attributes.int("to");
-  const kind = elementKind(dataType);
-  if (kind === undefined || kind.format !== undefined) {
-    return unsupported(context, `Cast to ${dataTypeText(dataType)} has no plain element to hold it`);
-  }
-  return [context.builder.cast(context.input(0), kind.element)];
-}
-
-function importCastLike(context: ImportContext): readonly ValueName[] {
-  ignoreAttributes(context, "saturate", "round_mode");
-  return [context.builder.cast(context.input(0), context.typeOf(context.input(1)).element)];
-}
-
 /** PRelu: the slope broadcasts to x alone. */
 function importPRelu(context: ImportContext): readonly ValueName[] {
   const [x, slope] = [context.input(0), context.input(1)];
@@ -263,7 +264,5 @@ export const elementwiseImporters: OpImporterTable = {
   Sign: importSign,
   Not: importNot((element) => element === "bool"),
   BitwiseNot: importNot(isInteger),
-  Cast: importCast,
-  CastLike: importCastLike,
   PRelu: importPRelu,
 };

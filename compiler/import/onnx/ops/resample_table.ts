@@ -22,10 +22,15 @@ export type Interpolation =
     readonly coefficient: number;
   };
 
-/** One axis to resample: extents, the scale as stated (output / input), and the crop in parts of the input. */
+/**
+ * One axis to resample. `scale` is output / input as stated, and `length` is scale * input, of which `output` is the whole
+ * part: the specification's reference measures by the length, so that corners align where it is a whole number.
+ * `crop` is the part of the input that tf_crop_and_resize reads.
+ */
 export interface ResampledAxis {
   readonly input: number;
   readonly output: number;
+  readonly length: number;
   readonly scale: number;
   readonly coordinates: CoordinateMode;
   readonly crop: readonly [number, number];
@@ -41,26 +46,26 @@ export interface ResampleTable {
 
 /** The place in the input that entry `x` of the output is taken from, after the ONNX Resize specification. */
 export function sourceCoordinate(axis: ResampledAxis, x: number): number {
-  const { input, output, scale } = axis;
+  const { input, output, length, scale } = axis;
   switch (axis.coordinates) {
     case "half_pixel":
       return (x + 0.5) / scale - 0.5;
     case "half_pixel_symmetric": {
-      const adjustment = output / (scale * input);
+      const adjustment = output / length;
       return (input / 2) * (1 - adjustment) + (x + 0.5) / scale - 0.5;
     }
     case "pytorch_half_pixel":
       return output > 1 ? (x + 0.5) / scale - 0.5 : 0;
     case "align_corners":
-      return output > 1 ? (x * (input - 1)) / (output - 1) : 0;
+      return length > 1 ? (x * (input - 1)) / (length - 1) : 0;
     case "asymmetric":
       return x / scale;
     case "tf_half_pixel_for_nn":
       return (x + 0.5) / scale;
     case "tf_crop_and_resize": {
       const [begin, end] = axis.crop;
-      return output > 1
-        ? begin * (input - 1) + (x * (end - begin) * (input - 1)) / (output - 1)
+      return length > 1
+        ? begin * (input - 1) + (x * (end - begin) * (input - 1)) / (length - 1)
         : (0.5 * (begin + end)) * (input - 1);
     }
   }

@@ -91,13 +91,13 @@ function plansOf(
   crop: readonly number[] | undefined,
 ): readonly AxisPlan[] {
   const { shape } = context.typeOf(context.input(0));
-  const place = (axis: number, index: number, output: number, scale: number): AxisPlan[] => {
+  const place: AxisPlacer = (axis, index, length, scale) => {
     const extent = shape[axis];
     const range: readonly [number, number] = crop === undefined ? [0, 1] : [crop[index], crop[index + axes.length]];
     if (!isStatic(extent)) {
       return needsStatic(context, `Resize changes the symbolic extent ${printExtent(extent)} of axis ${axis}`);
     }
-    const plan = { axis, input: extent, output, scale, coordinates, crop: range };
+    const plan = { axis, input: extent, output: wholeExtent(length), length, scale, coordinates, crop: range };
     return isIdentity(plan) ? [] : [plan];
   };
   const scales = constantFloats(context, 2, "scales");
@@ -107,22 +107,24 @@ function plansOf(
     return axes.flatMap((axis, index) => {
       const extent = shape[axis];
       if (scales[index] === 1 && crop === undefined) return [];
-      if (!isStatic(extent)) return place(axis, index, 0, scales[index]);
-      return place(axis, index, scaledExtent(extent, scales[index]), scales[index]);
+      return place(axis, index, isStatic(extent) ? scales[index] * extent : 0, scales[index]);
     });
   }
   return sizePlans(context, axes, place, crop !== undefined);
 }
 
-/** The extent times the scale in float32, cut to an integer: a scale of 0.7 turns 10 into 7. */
-function scaledExtent(extent: number, scale: number): number {
-  return Math.floor(Math.fround(extent * Math.fround(scale)));
+/** Places one axis: the tensor's axis, its index among the resized ones, the length after it and the scale. */
+type AxisPlacer = (axis: number, index: number, length: number, scale: number) => AxisPlan[];
+
+/** The whole part of a length in float32, in which scales are given: 10 entries at 0.7 become 7. */
+function wholeExtent(length: number): number {
+  return Math.floor(Math.fround(length));
 }
 
 function sizePlans(
   context: ImportContext,
   axes: readonly number[],
-  place: (axis: number, index: number, output: number, scale: number) => AxisPlan[],
+  place: AxisPlacer,
   cropped: boolean,
 ): readonly AxisPlan[] {
   const { shape } = context.typeOf(context.input(0));
@@ -176,8 +178,16 @@ function importUpsample(context: ImportContext): readonly ValueName[] {
     const scale = scales[axis];
     if (scale === 1) return [];
     if (!isStatic(extent)) return needsStatic(context, `resizes the symbolic extent ${printExtent(extent)}`);
-    const output = scaledExtent(extent, scale);
-    return [{ axis, input: extent, output, scale, coordinates: "asymmetric", crop: [0, 1] }];
+    const length = scale * extent;
+    return [{
+      axis,
+      input: extent,
+      output: wholeExtent(length),
+      length,
+      scale,
+      coordinates: "asymmetric",
+      crop: [0, 1],
+    }];
   });
   const interpolation: Interpolation = mode === "nearest"
     ? { kind: "nearest", rounding: "floor" }
