@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { Tokenizer } from "@huggingface/tokenizers";
 import { maxAbsDifference } from "../../../tests/support/compare.ts";
-import { feed, freshStates } from "../../../tests/support/decoder.ts";
+import { feed, freshStates, greedy } from "../../../tests/support/decoder.ts";
+import { fetchedTest, smollm2 } from "../../../tests/support/fetched.ts";
 import { sharedTest } from "../../../tests/support/models.ts";
 import { importGguf } from "./mod.ts";
 
@@ -30,3 +32,14 @@ for (const type of ["f16", "q8_0", "q4_0", "q4_1"]) {
     },
   );
 }
+
+fetchedTest("importGguf: SmolLM2 goes on with Paris", smollm2, async (path) => {
+  const outcome = await importGguf(path, { bind: { total: 64 } });
+  assert.ok(outcome.ok, JSON.stringify(outcome.diagnostics));
+  const { graph, assets, metadata } = outcome.value;
+  assert.deepEqual(metadata.eosTokenIds, [2]);
+  const parse = (name: string) => JSON.parse(new TextDecoder().decode(assets[name]));
+  const tokenizer = new Tokenizer(parse("tokenizer.json"), parse("tokenizer_config.json"));
+  const { ids } = tokenizer.encode("The capital of France is");
+  assert.equal(tokenizer.decode([...greedy(graph, ids, 2)]), " Paris.");
+});
