@@ -83,11 +83,7 @@ export class PatchBuilder {
     attributes: OpAttributes[Op],
     options: NodeOptions = {},
   ): readonly ValueName[] {
-    const { graph } = this.view;
-    const types = outputTypes(op, inputs.map((value) => this.typeOf(value)), attributes, {
-      constant: (hash) => (graph.constants.has(hash) ? graph.constants.get(hash) : undefined),
-      state: (name) => graph.states.find((state) => state.name === name),
-    });
+    const types = this.#typesOf(op, inputs, attributes);
     const taken = { has: (name: string) => this.#types.has(name) || this.view.hasValue(name) };
     const outputs = types.map((type) => {
       const value = freshName(options.name ?? op, taken);
@@ -98,6 +94,26 @@ export class PatchBuilder {
     return outputs;
   }
 
+  /**
+   * Adds a node that makes the values of removed nodes under their own names: what is known of a value by name (its
+   * place at the border, its statistics) stays with it. Their types must stay.
+   */
+  addAs<Op extends OpName>(
+    outputs: readonly ValueName[],
+    op: Op,
+    inputs: readonly ValueName[],
+    attributes: OpAttributes[Op],
+  ): void {
+    const types = this.#typesOf(op, inputs, attributes);
+    outputs.forEach((output, index) => {
+      if (!equalTypes(types[index], this.view.typeOf(output))) {
+        const [is, wanted] = [types[index], this.view.typeOf(output)].map(printType);
+        throw new InvariantError(`${this.rule} makes %${output}: ${is}, which is ${wanted}`, this.rule);
+      }
+    });
+    this.#added.push(makeNode(op, inputs, outputs, attributes, []));
+  }
+
   map(expression: Expression, inputs: readonly ValueName[], options: NodeOptions = {}): ValueName {
     return this.add("map", inputs, { expression }, options);
   }
@@ -106,6 +122,14 @@ export class PatchBuilder {
   cast(value: ValueName, element: ElementType, options: NodeOptions = {}): ValueName {
     if (this.typeOf(value).element === element) return value;
     return this.map({ kind: "cast", element, x: input(0) }, [value], { name: "cast", ...options });
+  }
+
+  #typesOf<Op extends OpName>(op: Op, inputs: readonly ValueName[], attributes: OpAttributes[Op]) {
+    const { graph } = this.view;
+    return outputTypes(op, inputs.map((value) => this.typeOf(value)), attributes, {
+      constant: (hash) => (graph.constants.has(hash) ? graph.constants.get(hash) : undefined),
+      state: (name) => graph.states.find((state) => state.name === name),
+    });
   }
 
   finish(): Patch {

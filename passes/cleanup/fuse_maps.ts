@@ -46,7 +46,7 @@ function fuseProducers(limits: Limits): Rule {
       if (taken.length === 0) return refusal === undefined ? undefined : declined(refusal);
       const patch = new PatchBuilder("fuse-maps", view);
       patch.remove(...taken.reverse(), node);
-      patch.replace(node.outputs[0], patch.map(open.expression, open.inputs));
+      patch.addAs(node.outputs, "map", open.inputs, { expression: open.expression });
       return patched(patch.finish());
     },
   };

@@ -36,7 +36,7 @@ const inlineScalar: Rule = {
     if (map.inputs.length === 0 || !sameShape(view, map.inputs, node.outputs[0])) return undefined;
     const patch = new PatchBuilder("inline-scalars", view);
     patch.remove(node);
-    patch.replace(node.outputs[0], patch.map(map.expression, map.inputs));
+    patch.addAs(node.outputs, "map", map.inputs, { expression: map.expression });
     return patched(patch.finish());
   },
 };

@@ -11,14 +11,18 @@ const dropIdentity: Rule = {
   name: "drop-identity",
   rewrite: (node, view) => {
     if (!yieldsOperand(node, view)) return undefined;
-    // A graph output needs a node of its own that makes it.
-    if (view.isOutput(node.outputs[0]) && view.producer(node.inputs[0]) === undefined) return undefined;
+    if (mustKeepNode(node, node.inputs[0], view)) return undefined;
     const patch = new PatchBuilder("drop-identity", view);
     patch.remove(node);
     patch.replace(node.outputs[0], node.inputs[0]);
     return patched(patch.finish());
   },
 };
+
+/** A graph output needs a node of its own that makes it: a graph input does not serve. */
+function mustKeepNode(node: Node, value: ValueName, view: GraphView): boolean {
+  return view.isOutput(node.outputs[0]) && view.producer(value) === undefined;
+}
 
 function yieldsOperand(node: Node, view: GraphView): boolean {
   if (node.inputs.length === 0) return false;
@@ -57,8 +61,8 @@ const mergeTransposes: Rule = {
     const patch = new PatchBuilder("merge-transposes", view);
     removeWith(patch, node, inner);
     const isIdentity = permutation.every((axis, index) => axis === index);
-    const value = isIdentity ? inner.inputs[0] : patch.add("transpose", [inner.inputs[0]], { permutation });
-    patch.replace(node.outputs[0], value);
+    if (isIdentity && !mustKeepNode(node, inner.inputs[0], view)) patch.replace(node.outputs[0], inner.inputs[0]);
+    else patch.addAs(node.outputs, "transpose", [inner.inputs[0]], { permutation });
     return patched(patch.finish());
   },
 };
@@ -98,8 +102,9 @@ function reshapeTo(
 ) {
   const patch = new PatchBuilder(rule, view);
   removeWith(patch, node, ...through);
-  const same = equalShapes(view.typeOf(from).shape, shape);
-  patch.replace(node.outputs[0], same ? from : patch.add("reshape", [from], { shape }));
+  const same = equalShapes(view.typeOf(from).shape, shape) && !mustKeepNode(node, from, view);
+  if (same) patch.replace(node.outputs[0], from);
+  else patch.addAs(node.outputs, "reshape", [from], { shape });
   return patch.finish();
 }
 

@@ -25,8 +25,7 @@ const foldPadIntoConv: Rule = {
     const patch = new PatchBuilder("fold-pad", view);
     if (view.onlyReader(pad.outputs[0]) === node) patch.remove(pad);
     patch.remove(node);
-    const value = patch.add("conv", [pad.inputs[0], ...node.inputs.slice(1)], { ...node.attributes, pads });
-    patch.replace(node.outputs[0], value);
+    patch.addAs(node.outputs, "conv", [pad.inputs[0], ...node.inputs.slice(1)], { ...node.attributes, pads });
     return patched(patch.finish());
   },
 };

@@ -83,12 +83,9 @@ function rebuild(rule: string, main: Contraction, node: Node, view: GraphView, p
   patch.remove(main, node);
   const w = typeof weights === "string" ? weights : patch.constant(weights);
   const inputs = [main.inputs[0], w, patch.constant(floatTensor([channels], values))];
-  const value = main.op === "convTranspose"
-    ? patch.add(main.op, inputs, main.attributes)
-    : main.op === "conv"
-    ? patch.add(main.op, inputs, { ...main.attributes, hasBias: true })
-    : patch.add(main.op, inputs, { ...main.attributes, hasBias: true });
-  patch.replace(node.outputs[0], value);
+  if (main.op === "convTranspose") patch.addAs(node.outputs, main.op, inputs, main.attributes);
+  else if (main.op === "conv") patch.addAs(node.outputs, main.op, inputs, { ...main.attributes, hasBias: true });
+  else patch.addAs(node.outputs, main.op, inputs, { ...main.attributes, hasBias: true });
   return patch.finish();
 }
 

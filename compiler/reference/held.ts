@@ -1,0 +1,88 @@
+/** A value of the float reference: on the device as f32, on the host as a tensor of the IR, or both, made when asked for. */
+
+import * as tf from "@tensorflow/tfjs-core";
+import { decodeCode } from "../numeric/number_format.ts";
+import {
+  isPlain,
+  type PlainTensor,
+  plainTensor,
+  type QuantizedTensor,
+  sizeOf,
+  stridesOf,
+  type Tensor,
+} from "../ir/tensor.ts";
+import { InvariantError } from "../diagnostics.ts";
+
+/** A quantized value stands on the device as the real numbers that its codes mean. */
+export class Held {
+  #device: tf.Tensor | undefined;
+  #host: (() => Tensor) | undefined;
+  #hostValue: Tensor | undefined;
+
+  private constructor(device: tf.Tensor | undefined, host: (() => Tensor) | undefined) {
+    this.#device = device;
+    this.#host = host;
+  }
+
+  static onHost(tensor: Tensor): Held {
+    return new Held(undefined, () => tensor);
+  }
+
+  /** `host` gives the exact tensor where the device holds only its real value. */
+  static onDevice(tensor: tf.Tensor, host?: () => Tensor): Held {
+    return new Held(tf.keep(tensor), host);
+  }
+
+  device(): tf.Tensor {
+    this.#device ??= tf.keep(upload(this.host()));
+    return this.#device;
+  }
+
+  host(): Tensor {
+    this.#hostValue ??= this.#host === undefined ? this.#download() : this.#host();
+    return this.#hostValue;
+  }
+
+  /** Whether the value can stand on the device: f32, or codes that mean f32. */
+  get isReal(): boolean {
+    if (this.#device !== undefined) return true;
+    const tensor = this.host();
+    return tensor.element === "f32" && tensor.shape.length <= 6;
+  }
+
+  dispose(): void {
+    this.#device?.dispose();
+    this.#device = undefined;
+  }
+
+  #download(): PlainTensor<"f32"> {
+    if (this.#device === undefined) throw new InvariantError("A value of the reference was read after it was disposed");
+    return plainTensor("f32", this.#device.shape, Float32Array.from(this.#device.dataSync()));
+  }
+}
+
+function upload(tensor: Tensor): tf.Tensor {
+  const real = tensor.kind === "quantized" ? decodeTensor(tensor) : tensor;
+  if (!isPlain(real, "f32")) throw new InvariantError(`The reference computes in f32, got ${real.element}`);
+  return tf.tensor(real.data, [...real.shape], "float32");
+}
+
+/** The real numbers that a quantized tensor stands for: (value(code) - zero) * step + offset, each rounded to f32. */
+export function decodeTensor(tensor: QuantizedTensor): PlainTensor<"f32"> {
+  const { scheme, shape, codes, steps, zeros, offsets } = tensor;
+  const strides = stridesOf(shape);
+  const gridStrides = stridesOf(steps.shape);
+  const result = new Float32Array(sizeOf(shape));
+  for (let index = 0; index < result.length; index++) {
+    let block = 0;
+    for (let axis = 0; axis < shape.length; axis++) {
+      const entry = scheme.block[axis];
+      if (entry === "all") continue;
+      block += Math.floor((Math.floor(index / strides[axis]) % shape[axis]) / entry) * gridStrides[axis];
+    }
+    const value = decodeCode(scheme.format, Number(codes.data[index])) - (zeros === undefined ? 0 : zeros.data[block]);
+    const scaled = Math.fround(value * steps.data[block]);
+    result[index] = offsets === undefined ? scaled : scaled + offsets.data[block];
+  }
+  return plainTensor("f32", shape, result);
+}

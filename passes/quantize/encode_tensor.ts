@@ -1,0 +1,108 @@
+/** Encodes a whole tensor of weights under a scheme. */
+
+import { allocate, decodeBf16, encodeBf16 } from "../../compiler/numeric/element.ts";
+import { decodeMinifloat, e8m0, encodeMinifloat, parseMinifloat } from "../../compiler/numeric/minifloat.ts";
+import { type QuantScheme, type StepFormat, stepShape } from "../../compiler/numeric/scheme.ts";
+import {
+  codesElement,
+  type PlainTensor,
+  plainTensor,
+  type QuantizedTensor,
+  sizeOf,
+  stridesOf,
+} from "../../compiler/ir/tensor.ts";
+import { encodeWith, fitBlock } from "./fit.ts";
+
+/** Visits the blocks of a tensor in row-major order of the steps; `entries` are the flat places of one block. */
+export function forEachBlock(
+  shape: readonly number[],
+  scheme: QuantScheme,
+  visit: (block: number, entries: Uint32Array) => void,
+): void {
+  const grid = stepShape(scheme, shape);
+  const strides = stridesOf(shape);
+  const counts = sizeOf(grid);
+  const gridStrides = stridesOf(grid);
+  for (let block = 0; block < counts; block++) {
+    const ranges = shape.map((extent, axis) => {
+      const entry = scheme.block[axis];
+      const width = entry === "all" ? extent : entry;
+      const start = (Math.floor(block / gridStrides[axis]) % grid[axis]) * width;
+      return { start, end: Math.min(extent, start + width) };
+    });
+    visit(block, placesOf(ranges, strides));
+  }
+}
+
+function placesOf(ranges: readonly { readonly start: number; readonly end: number }[], strides: readonly number[]) {
+  let places: Uint32Array = Uint32Array.of(0);
+  ranges.forEach(({ start, end }, axis) => {
+    const next = new Uint32Array(places.length * (end - start));
+    let at = 0;
+    for (const place of places) {
+      for (let index = start; index < end; index++) next[at++] = place + index * strides[axis];
+    }
+    places = next;
+  });
+  return places;
+}
+
+/** How a step is rounded to its storage format, upward never to zero. */
+export function stepRounder(format: StepFormat): (step: number) => number {
+  switch (format) {
+    case "f32":
+      return Math.fround;
+    case "f16":
+      return (step) => new Float16Array([step])[0];
+    case "bf16":
+      return (step) => decodeBf16(encodeBf16(step));
+    case "e8m0":
+      return (step) => decodeMinifloat(e8m0, encodeMinifloat(e8m0, step));
+    case "e4m3fn": {
+      const minifloat = parseMinifloat("e4m3fn");
+      return (step) => (minifloat === undefined ? step : decodeMinifloat(minifloat, encodeMinifloat(minifloat, step)));
+    }
+  }
+}
+
+export interface EncodeOptions {
+  readonly scheme: QuantScheme;
+  readonly clip: "none" | "search";
+  readonly onProgress?: (fraction: number) => void;
+}
+
+/** The quantized tensor nearest to `weights`: each block is fitted on its own. */
+export function encodeTensor(weights: PlainTensor<"f32">, options: EncodeOptions): QuantizedTensor {
+  const { scheme, clip } = options;
+  const element = codesElement(scheme);
+  const grid = stepShape(scheme, weights.shape);
+  const steps = new Float32Array(sizeOf(grid));
+  const zeros = new Int32Array(sizeOf(grid));
+  const codes = allocate(element, weights.data.length);
+  if (codes instanceof BigInt64Array || codes instanceof BigUint64Array) {
+    throw new RangeError("codes are at most 32 bits");
+  }
+  const fitOptions = {
+    format: scheme.format,
+    zeroPoint: scheme.zeroPoint,
+    clip,
+    roundStep: stepRounder(scheme.step),
+  };
+  forEachBlock(weights.shape, scheme, (block, places) => {
+    const values = new Float32Array(places.length);
+    places.forEach((place, index) => values[index] = weights.data[place]);
+    const fit = fitBlock(values, fitOptions);
+    steps[block] = fit.step;
+    zeros[block] = fit.zero;
+    for (const place of places) codes[place] = encodeWith(weights.data[place], fit, scheme.format);
+  });
+  return {
+    kind: "quantized",
+    scheme,
+    element: "f32",
+    shape: weights.shape,
+    codes: plainTensor(element, weights.shape, codes),
+    steps: plainTensor("f32", grid, steps),
+    ...(scheme.zeroPoint ? { zeros: plainTensor("i32", grid, zeros) } : {}),
+  };
+}

@@ -1,0 +1,136 @@
+import { intFormat, type NumberFormat, parseFormat } from "../../compiler/numeric/number_format.ts";
+import type { QuantScheme, StepFormat } from "../../compiler/numeric/scheme.ts";
+import { isPlain, type PlainTensor, plainTensor } from "../../compiler/ir/tensor.ts";
+import type { Node, ValueName } from "../../compiler/ir/node.ts";
+import { sweep } from "../../compiler/rewrite/drive.ts";
+import { booleanOption, choiceOption, integerOption, nullable, textOption } from "../../compiler/rewrite/options.ts";
+import { definePass } from "../../compiler/rewrite/pass.ts";
+import { PatchBuilder } from "../../compiler/rewrite/patch.ts";
+import { declined, patched, type Rule } from "../../compiler/rewrite/rule.ts";
+import type { GraphView } from "../../compiler/rewrite/view.ts";
+import { encodeTensor } from "./encode_tensor.ts";
+import { isHead } from "./head.ts";
+
+const options = {
+  format: textOption(
+    "a number format such as int8, int4, e4m3fn or nf4",
+    (text) => parseFormat(text) !== undefined,
+    "int8",
+    "Number format of the codes",
+  ),
+  bits: nullable(integerOption({ min: 2, max: 8 }, 8, "Width that replaces that of an integer format")),
+  symmetric: booleanOption(true, "No zero point; false stores integers unsigned with a zero point per block"),
+  granularity: choiceOption(["tensor", "channel", "block"], "channel", "Weights that share a step"),
+  block: integerOption({ min: 1, max: 65536 }, 32, "Length of a block along the inner axis"),
+  clip: choiceOption(["none", "search"], "search", "Fit the range by squared error, or take it whole"),
+  step: choiceOption(["f32", "f16", "bf16"], "f32", "Storage format of the steps"),
+  head: choiceOption(["quantize", "float"], "quantize", "What to do with the layer that makes the model's output"),
+} as const;
+
+interface WeightRecipe {
+  readonly format: NumberFormat;
+  readonly zeroPoint: boolean;
+  readonly granularity: "tensor" | "channel" | "block";
+  readonly block: number;
+  readonly clip: "none" | "search";
+  readonly step: StepFormat;
+  readonly head: "quantize" | "float";
+}
+
+/**
+ * Holds the constant weights of convolutions and matmuls as codes.
+ *
+ *   code = clamp(round(w / step) + zero),  ŵ = (code - zero) * step,  |w - ŵ| <= step / 2 inside the range
+ *
+ * Weights of matmuls are stored [N, K], so that the axis that is summed over lies inside. What is quantized already
+ * keeps its integers.
+ */
+export const quantizeWeights = definePass({
+  name: "quantize-weights",
+  summary: "Hold the weights of convolutions and matmuls as low-bit codes",
+  from: "any",
+  to: "quant",
+  exactness: "lossy",
+  needs: [],
+  options,
+  run: (graph, scope) => {
+    const { format: name, bits, symmetric, ...rest } = scope.options;
+    const recipe: WeightRecipe = { ...rest, ...formatOf(name, bits, symmetric) };
+    const total = graph.nodes.length;
+    let seen = 0;
+    const result = sweep(graph, [quantizeRule(recipe)], (node) => {
+      scope.onProgress?.(seen++ / total);
+      return scope.selects(node);
+    });
+    const level = result.applied.length > 0 && graph.level === "float" ? "quant" : graph.level;
+    return { ...result, graph: Object.freeze({ ...result.graph, level }) };
+  },
+});
+
+function formatOf(name: string, bits: number | null, symmetric: boolean): { format: NumberFormat; zeroPoint: boolean } {
+  const stated = parseFormat(name) ?? intFormat(8, true);
+  if (stated.kind !== "int") return { format: stated, zeroPoint: false };
+  return { format: intFormat(bits ?? stated.bits, symmetric), zeroPoint: !symmetric };
+}
+
+type Weighted = Extract<Node, { readonly op: "conv" | "matmul" }>;
+
+function quantizeRule(recipe: WeightRecipe): Rule {
+  return {
+    name: "quantize-weights",
+    rewrite: (node, view) => {
+      if (node.op !== "conv" && node.op !== "matmul") return undefined;
+      const weights = view.constantOf(node.inputs[1]);
+      if (weights === undefined) return node.op === "conv" ? declined("the weights are not constant") : undefined;
+      if (weights.kind === "quantized") return declined("the weights are quantized already");
+      if (!isPlain(weights, "f32")) return declined(`the weights are ${weights.element}, not f32`);
+      if (node.attributes.result.kind !== "real" || view.typeOf(node.inputs[0]).element !== "f32") return undefined;
+      if (recipe.head === "float" && isHead(node, view)) return declined("it makes the model's output");
+      return patched(withCodes(node, weights, recipe, view));
+    },
+  };
+}
+
+function withCodes(node: Weighted, weights: PlainTensor<"f32">, recipe: WeightRecipe, view: GraphView) {
+  const patch = new PatchBuilder("quantize-weights", view);
+  patch.remove(node);
+  const isFlat = node.op === "matmul" && weights.shape.length === 2;
+  const oriented = isFlat && !node.attributes.transposeB ? transposedMatrix(weights) : weights;
+  const encoded = encodeTensor(oriented, { scheme: schemeOf(node, oriented, recipe), clip: recipe.clip });
+  const origin = view.producer(node.inputs[1])?.origin ?? [];
+  const codes = patch.constant(encoded, { name: "w", origin });
+  const inputs: ValueName[] = [node.inputs[0], codes, ...node.inputs.slice(2)];
+  if (node.op === "conv") patch.addAs(node.outputs, "conv", inputs, node.attributes);
+  else {patch.addAs(node.outputs, "matmul", inputs, {
+      ...node.attributes,
+      transposeB: isFlat || node.attributes.transposeB,
+    });}
+  return patch.finish();
+}
+
+/** Steps per output channel run along axis 0 of oriented weights; blocks along the inner axis, or a conv's input channels. */
+function schemeOf(node: Weighted, weights: PlainTensor<"f32">, recipe: WeightRecipe): QuantScheme {
+  const rank = weights.shape.length;
+  const [outer, inner] = axesOf(node, rank);
+  const block = weights.shape.map((extent, axis): number | "all" => {
+    if (recipe.granularity === "tensor") return "all";
+    if (axis === outer || (node.op === "matmul" && axis < rank - 2)) return 1;
+    if (recipe.granularity === "channel" || axis !== inner) return "all";
+    return recipe.block >= extent ? "all" : recipe.block;
+  });
+  return { format: recipe.format, block, step: recipe.step, zeroPoint: recipe.zeroPoint, range: "static" };
+}
+
+function axesOf(node: Weighted, rank: number): readonly [number, number] {
+  if (node.op === "conv") return [0, node.attributes.layout === "channelsFirst" ? 1 : rank - 1];
+  return rank === 2 || node.attributes.transposeB ? [rank - 2, rank - 1] : [rank - 1, rank - 2];
+}
+
+function transposedMatrix(matrix: PlainTensor<"f32">): PlainTensor<"f32"> {
+  const [rows, columns] = matrix.shape;
+  const data = new Float32Array(matrix.data.length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) data[column * rows + row] = matrix.data[row * columns + column];
+  }
+  return plainTensor("f32", [columns, rows], data);
+}
