@@ -35,7 +35,8 @@ export async function importModel(path: string, options: ImportOptions): Promise
 
 /** The code of a file system error; undefined for any other. */
 function systemReason(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+  if (!(error instanceof Error) || !("code" in error) || typeof error.code !== "string") return undefined;
+  return /^E[A-Z0-9]+$/.test(error.code) ? error.code : undefined;
 }
 
 function pathKind(path: string): "file" | "folder" | "absent" {

@@ -80,7 +80,7 @@ function unnamedKind(text: string): SourceKind {
   }
   if (/^\s*(;.*\n\s*)*graph @/.test(text)) return { format: "qir" };
   // The first field of an ONNX model is its ir_version, a small varint.
-  if (/^\x08[\x01-\x20]/.test(text)) return { format: "onnx" };
+  if (text.charCodeAt(0) === 8 && text.charCodeAt(1) > 0 && text.charCodeAt(1) <= 32) return { format: "onnx" };
   return {
     looksLike: "no model that Quern reads",
     help: "Quern reads .onnx, .gguf, .qir, a TensorFlow.js model.json, or a Hugging Face folder",

@@ -24,7 +24,8 @@ import { dataTypeText, elementKind } from "./element_kind.ts";
 import { type ExternalData, externalDataBeside, noExternalData } from "./external_data.ts";
 import { FoldingBuilder } from "./folding_builder.ts";
 import { functionTable, importNodes } from "./graph_importer.ts";
-import { finishGraph } from "./finish_graph.ts";
+import { withoutDeadNodes } from "./dead_nodes.ts";
+import { raiseQdq } from "./raise/raise_qdq.ts";
 import { opImporters } from "./op_table.ts";
 import type { GraphProto, ModelProto, ValueInfoProto } from "./proto.ts";
 import { childScope, failed, type Scope } from "./scope.ts";
@@ -180,7 +181,7 @@ function importMain(
     checkDeclared(session, info, meaning);
   });
   const isSound = !session.diagnostics.some(({ severity }) => severity === "error") && session.unknownOps.size === 0;
-  return isSound ? finishGraph(session) : undefined;
+  return isSound ? raiseQdq(withoutDeadNodes(session.builder.finish()), session.builder.evaluate) : undefined;
 }
 
 function addInput(session: Session, scope: Scope, info: ValueInfoProto, bound: BoundInputs): void {

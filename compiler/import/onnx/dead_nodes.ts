@@ -1,14 +1,8 @@
-/** The finished graph of an import: only what the outputs need, at the level that its types ask for. */
+/** Only what the outputs of a graph need, at the level that its types ask for. */
 
 import { ConstantStore } from "../../ir/constants.ts";
 import type { Graph } from "../../ir/graph.ts";
 import type { Node, ValueName } from "../../ir/node.ts";
-import type { Session } from "./session.ts";
-
-/** Freezes the session's builder, without dead nodes and constants. */
-export function finishGraph(session: Session): Graph {
-  return withoutDeadNodes(session.builder.finish());
-}
 
 /** Keeps the nodes that outputs and states depend on, with a constant store of their own. */
 export function withoutDeadNodes(graph: Graph): Graph {
