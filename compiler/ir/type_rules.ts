@@ -152,6 +152,15 @@ function contraction(
   }
 }
 
+/** A window takes one step for all its positions: steps of the input may vary along batch and channels only. */
+function sharedSteps(x: TensorType, axis: number): void {
+  if (x.encoding.kind === "plain") return;
+  const block = x.encoding.scheme.block[axis];
+  const extent = x.shape[axis];
+  if (block === "all" || (isStatic(extent) && block >= extent)) return;
+  fault(`steps of ${printType(x)} vary along the spatial axis ${axis}`);
+}
+
 function hasOffset(type: TensorType): boolean {
   return type.encoding.kind !== "plain" && type.encoding.scheme.offset === true;
 }
@@ -244,6 +253,7 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
       const kernel = staticExtent(w.shape[axis], "kernel extent");
       return windowExtent(extent, kernel, strides[index], dilations[index], pads[index], pads[index + axes.length]);
     });
+    if (attributes.result.kind === "real") axes.forEach((axis) => sharedSteps(x, axis));
     return contraction(x, w, rest, shape, outChannels, attributes.hasBias, attributes.result);
   },
 
@@ -337,6 +347,8 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
     axisOf(inputs[0], axis);
     const held = context.state(state) ?? fault(`state "${state}" is not declared`);
     if (held.axis !== axis) fault(`state "${state}" grows along axis ${held.axis}, not ${axis}`);
+    const line = (type: TensorType) => printType({ ...type, shape: dropAxes(type.shape, [axis], true) });
+    if (line(held.type) !== line(inputs[0])) fault(`state is ${printType(held.type)}, got ${printType(inputs[0])}`);
     const shape = inputs[0].shape.map((extent, index) => (index === axis ? symbolic("total") : extent));
     return [{ ...inputs[0], shape }];
   },

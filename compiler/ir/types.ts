@@ -1,8 +1,8 @@
 /** Types of values: shape, element, and how the elements are held. */
 
-import type { ElementType } from "../numeric/element.ts";
-import { printScheme, type QuantScheme } from "../numeric/scheme.ts";
-import { equalShapes, type Extent, printExtent } from "./extent.ts";
+import { type ElementType, isElementType } from "../numeric/element.ts";
+import { parseScheme, printScheme, type QuantScheme } from "../numeric/scheme.ts";
+import { equalShapes, type Extent, parseExtent, printExtent } from "./extent.ts";
 
 /** Storage order of packed codes. A layout says nothing about what the codes mean. */
 export interface PackLayout {
@@ -70,4 +70,27 @@ export function printType(type: TensorType): string {
 
 function quantizedPrefix(scheme: QuantScheme, element: ElementType): string {
   return element === "f32" ? printScheme(scheme) : `${element}:${printScheme(scheme)}`;
+}
+
+/** The inverse of `printType`; undefined when the text is not a type. */
+export function parseType(text: string): TensorType | undefined {
+  const match = /^(?:(?:(\w+):)?(q<[^<>]*>)(?:@([\w-]+)\(([^()]*)\))?|(\w+))\[([^\[\]]*)\]$/.exec(text.trim());
+  if (match === null) return undefined;
+  const [, real = "f32", schemeText, layoutName, parameterText = "", plainElement, shapeText] = match;
+  const element = plainElement ?? real;
+  const shape = shapeText.trim() === "" ? [] : shapeText.split(",").map(parseExtent);
+  const known = shape.filter((extent) => extent !== undefined);
+  if (!isElementType(element) || known.length !== shape.length) return undefined;
+  if (schemeText === undefined) return tensorType(element, known);
+  const scheme = parseScheme(schemeText);
+  if (scheme === undefined) return undefined;
+  if (layoutName === undefined) return quantizedType(scheme, known, element);
+  const parameters = parseParameters(parameterText);
+  return parameters && tensorType(element, known, { kind: "packed", scheme, layout: { name: layoutName, parameters } });
+}
+
+function parseParameters(text: string): Record<string, number> | undefined {
+  const entries = text.split(",").filter((entry) => entry.trim() !== "").map((entry) => entry.split("="));
+  if (entries.some((entry) => entry.length !== 2 || !/^-?\d+(\.\d+)?$/.test(entry[1].trim()))) return undefined;
+  return Object.fromEntries(entries.map(([key, value]) => [key.trim(), Number(value)]));
 }
