@@ -12,6 +12,7 @@ import { mathLibrary } from "./math/library.ts";
 import { assemble, moduleText } from "./module.ts";
 import { type KernelChoice, lowerWasm, type WasmProgram, type WasmStep } from "./program.ts";
 import { canFuseEpilogue, selectKernel } from "./select.ts";
+import { plainBorders } from "./plain_borders.ts";
 import { modelSpec } from "./spec.ts";
 
 /** Codes wider than this have no kernels. */
@@ -37,7 +38,7 @@ export const wasmTarget: Target = {
     variants: wasmVariants,
     memoryBytes: 2 ** 32,
   },
-  legalize: [],
+  legalize: [plainBorders],
   supports,
   emit,
 };

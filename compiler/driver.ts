@@ -1,0 +1,179 @@
+/** The driver: a model file in, an artifact out. Everything between is a pass or a target. */
+
+import {
+  type Diagnostic,
+  DiagnosticError,
+  errorDiagnostic,
+  failure,
+  nearestName,
+  type Outcome,
+  success,
+} from "./diagnostics.ts";
+import { type Binding, type ImportedModel, importModel } from "./import/mod.ts";
+import { type Graph, typeOf } from "./ir/graph.ts";
+import { schemeOf } from "./ir/types.ts";
+import { applyRecipe, type PassLog, runChecked } from "./recipe/apply.ts";
+import { loadRecipe } from "./recipe/load.ts";
+import { resolveRecipe } from "./recipe/resolve.ts";
+import type { Recipe } from "./recipe/schema.ts";
+import { type CalibrationData, plainContext } from "./rewrite/pass.ts";
+import { type Artifact, buildArtifact } from "../targets/artifact/build.ts";
+import { makeSelfTest } from "../targets/artifact/self_test.ts";
+import { refuseFolder, writeArtifact } from "../targets/artifact/write.ts";
+import { targets } from "../targets/mod.ts";
+import type { Emitted, Target } from "../targets/target.ts";
+import { compilerName } from "./version.ts";
+
+/** How far the work is: a stage by name, and the fraction of it that is done. */
+export interface Progress {
+  readonly stage: string;
+  readonly fraction: number;
+}
+
+export interface PrepareOptions {
+  /** Path of the model: a file or a folder. */
+  readonly model: string;
+  /** Name of a shipped recipe, or the path of a `.jsonc` file. */
+  readonly recipe: string;
+  /** `pass.option=value` settings. */
+  readonly overrides?: readonly string[];
+  /** Name of the target; `wasm` when absent. */
+  readonly target?: string;
+  readonly bind?: Readonly<Record<string, Binding>>;
+  readonly logits?: "all" | "last";
+  /** Samples for recipes that measure ranges, read once the model's inputs are known. */
+  readonly calibration?: (imported: ImportedModel) => Promise<Outcome<CalibrationData>>;
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+export interface CompileOptions extends PrepareOptions {
+  /** Folder to write; nothing is written when absent. */
+  readonly out?: string;
+}
+
+/** A model after its recipe, fit for its target. */
+export interface Prepared {
+  readonly imported: ImportedModel;
+  readonly graph: Graph;
+  readonly log: readonly PassLog[];
+  readonly recipe: Recipe;
+  readonly target: Target;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+export interface CompileResult extends Prepared {
+  readonly emitted: Emitted;
+  readonly artifact: Artifact;
+}
+
+/** The target of this name, or the diagnostic that says which there are. */
+export function findTarget(name: string): Outcome<Target> {
+  const found = targets.find((target) => target.name === name);
+  if (found !== undefined) return success(found);
+  const known = targets.map((target) => target.name);
+  const near = nearestName(name, known);
+  return failure(errorDiagnostic("Q0704", `There is no target "${name}"`, {
+    help: near === undefined ? `Targets are ${known.join(", ")}` : `Did you mean "${near}"?`,
+  }));
+}
+
+/** Imports a model and applies its recipe and what the target wants before it emits. */
+export async function prepareModel(options: PrepareOptions): Promise<Outcome<Prepared>> {
+  const report = (stage: string, fraction: number) => options.onProgress?.({ stage, fraction });
+  const target = findTarget(options.target ?? "wasm");
+  const recipe = loadRecipe(options.recipe);
+  const resolved = recipe.ok ? resolveRecipe(recipe.value, options.overrides) : recipe;
+  if (!target.ok || !resolved.ok) return failure(...target.diagnostics, ...resolved.diagnostics);
+
+  report("import", 0);
+  const imported = await importModel(options.model, {
+    bind: options.bind ?? {},
+    ...(options.logits === undefined ? {} : { logits: options.logits }),
+    onProgress: ({ stage, done, total }) => report(stage, total === 0 ? 1 : done / total),
+  });
+  if (!imported.ok) return imported;
+  const diagnostics = [...resolved.diagnostics, ...imported.diagnostics];
+  const calibration = await options.calibration?.(imported.value);
+  if (calibration !== undefined && !calibration.ok) return failure(...diagnostics, ...calibration.diagnostics);
+  const applied = await applyRecipe(imported.value.graph, resolved.value, {
+    ...(calibration === undefined ? {} : { calibration: calibration.value }),
+    onProgress: ({ pass, fraction }) => report(pass === "" ? "passes" : pass, fraction),
+  });
+  if (!applied.ok) return failure(...diagnostics, ...applied.diagnostics);
+  const legal = await legalize(applied.value.graph, target.value);
+  const unsupported = unsupportedSchemes(legal, target.value);
+  if (unsupported.length > 0) return failure(...diagnostics, ...unsupported);
+  return success({
+    imported: imported.value,
+    graph: legal,
+    log: applied.value.log,
+    recipe: applied.value.recipe,
+    target: target.value,
+    diagnostics: [...diagnostics, ...calibration?.diagnostics ?? [], ...applied.diagnostics],
+  });
+}
+
+/** Makes the artifact of a prepared model, in memory. */
+export async function emitModel(
+  prepared: Prepared,
+  onProgress?: (progress: Progress) => void,
+): Promise<Outcome<CompileResult>> {
+  try {
+    const emitted = await prepared.target.emit(prepared.graph, onProgress === undefined ? {} : { onProgress });
+    onProgress?.({ stage: "self test", fraction: 0 });
+    const artifact = await buildArtifact(emitted, {
+      name: prepared.graph.name,
+      compiler: compilerName,
+      source: prepared.imported.format,
+      recipe: prepared.recipe,
+      target: prepared.target,
+      passes: prepared.log,
+      diagnostics: prepared.diagnostics,
+      metadata: prepared.imported.metadata,
+      assets: prepared.imported.assets,
+      selfTest: makeSelfTest(emitted.graph),
+    });
+    return success({ ...prepared, emitted, artifact }, prepared.diagnostics);
+  } catch (error) {
+    if (error instanceof DiagnosticError) return failure(...prepared.diagnostics, ...error.diagnostics);
+    throw error;
+  }
+}
+
+/**
+ * Compiles a model file to an artifact, and writes it where `out` says. Nothing is written unless all went well, and
+ * a folder that is not an artifact is never touched.
+ */
+export async function compileModel(options: CompileOptions): Promise<Outcome<CompileResult>> {
+  const refused = options.out === undefined ? undefined : await refuseFolder(options.out);
+  if (refused !== undefined) return failure(refused);
+  const prepared = await prepareModel(options);
+  if (!prepared.ok) return prepared;
+  const result = await emitModel(prepared.value, options.onProgress);
+  if (!result.ok || options.out === undefined) return result;
+  options.onProgress?.({ stage: "write", fraction: 0 });
+  await writeArtifact(options.out, result.value.artifact.files);
+  options.onProgress?.({ stage: "write", fraction: 1 });
+  return result;
+}
+
+async function legalize(graph: Graph, target: Target): Promise<Graph> {
+  let current = graph;
+  for (const pass of target.legalize) current = (await runChecked(pass, current, plainContext())).graph;
+  return current;
+}
+
+/** One diagnostic for every quantized value whose scheme the target cannot hold. */
+function unsupportedSchemes(graph: Graph, target: Target): readonly Diagnostic[] {
+  return graph.nodes.flatMap((node) =>
+    node.outputs.flatMap((value): Diagnostic[] => {
+      const scheme = schemeOf(typeOf(graph, value));
+      const answer = scheme === undefined ? true : target.supports(node, scheme);
+      if (answer === true) return [];
+      return [errorDiagnostic("Q0705", `Target "${target.name}" cannot hold %${value}: ${answer.reason}`, {
+        node: node.origin[0] ?? value,
+        ...(answer.nearest === undefined ? {} : { help: `Nearest that it holds: ${answer.nearest}` }),
+      })];
+    })
+  );
+}
