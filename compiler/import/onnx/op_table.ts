@@ -4,6 +4,8 @@ import { InvariantError } from "../../diagnostics.ts";
 import type { OpImporter, OpImporterTable } from "./op_importer.ts";
 import { activationImporters } from "./ops/activation.ts";
 import { attentionImporters } from "./ops/attention.ts";
+import { blockedWeightImporters } from "./ops/blocked_weights.ts";
+import { contribImporters } from "./ops/contrib.ts";
 import { controlImporters } from "./ops/control.ts";
 import { castImporters } from "./ops/cast.ts";
 import { convolutionImporters } from "./ops/convolution.ts";
@@ -15,6 +17,7 @@ import { linearImporters } from "./ops/linear.ts";
 import { lossImporters } from "./ops/loss.ts";
 import { normalizationImporters } from "./ops/normalization.ts";
 import { poolingImporters } from "./ops/pooling.ts";
+import { qlinearImporters } from "./ops/qlinear.ts";
 import { quantizedImporters } from "./ops/quantized.ts";
 import { rearrangeImporters } from "./ops/rearrange.ts";
 import { recurrentImporters } from "./ops/recurrent.ts";
@@ -46,6 +49,9 @@ const families: readonly OpImporterTable[] = [
   controlImporters,
   quantizedImporters,
   integerProductImporters,
+  qlinearImporters,
+  blockedWeightImporters,
+  contribImporters,
 ];
 
 export const opImporters: ReadonlyMap<string, OpImporter> = mergeTables(families);

@@ -138,9 +138,10 @@ function imageAxis(unbound: readonly FreeName[], axis: number): readonly FreeNam
 }
 
 function isBatchLike({ name, places }: FreeName): boolean {
-  if (places.length === 0 || !places.every((place) => place.axis === 0)) return false;
+  if (!places.some((place) => place.axis === 0)) return false;
+  if (batchName.test(name)) return true;
   const isUnnamedAxis = places.some((place) => name === `${place.input}.${place.axis}`);
-  return isUnnamedAxis ? places.every((place) => place.rank > 1) : batchName.test(name) || isOpaque(name);
+  return places.every((place) => place.axis === 0) && (isUnnamedAxis ? places[0].rank > 1 : isOpaque(name));
 }
 
 /** Names that exporters make up: `dynamic_axes_1`, `DynamicDimension.0`, `p2o.DynamicDimension.0`. */

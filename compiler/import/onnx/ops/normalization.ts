@@ -125,7 +125,7 @@ function squaredDistance(context: ImportContext, value: ValueName, mean: ValueNa
 }
 
 /** The norm op, computed in f32 for halves. */
-function normNode(
+export function normNode(
   context: ImportContext,
   kind: "layer" | "rms",
   value: ValueName,
