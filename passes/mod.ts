@@ -19,8 +19,8 @@ export const preparation: readonly Pass[] = [
   inlineScalars,
   mergeCommonSubexpressions,
   foldPad,
-  foldBatchNorm,
   foldBias,
+  foldBatchNorm,
   fuseMaps,
 ];
 

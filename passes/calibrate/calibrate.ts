@@ -1,0 +1,110 @@
+import { isStatic } from "../../compiler/ir/extent.ts";
+import type { Graph } from "../../compiler/ir/graph.ts";
+import { readers, typeOf } from "../../compiler/ir/graph.ts";
+import type { ValueName } from "../../compiler/ir/node.ts";
+import { isPlain } from "../../compiler/ir/tensor.ts";
+import { FloatReference } from "../../compiler/reference/tfjs.ts";
+import { type CalibrationData, definePass } from "../../compiler/rewrite/pass.ts";
+import { integerOption } from "../../compiler/rewrite/options.ts";
+import type { Statistics } from "../../compiler/rewrite/statistics.ts";
+import { ValueCollector } from "./collect.ts";
+
+/** Runs the float model over the calibration samples and keeps what every value was seen to hold. */
+export const calibrate = definePass({
+  name: "calibrate",
+  summary: "Measure the range of every value over the calibration samples",
+  from: "any",
+  to: "any",
+  exactness: "exact",
+  needs: ["calibration"],
+  options: {
+    samples: integerOption({ min: 1, max: 100000 }, 512, "Samples to run, taken evenly from the set"),
+  },
+  run: async (graph, scope) => {
+    const samples = spread(scope.calibration ?? [], scope.options.samples);
+    const statistics = await collectStatistics(graph, samples, scope.onProgress);
+    return {
+      graph,
+      applied: [],
+      declined: [],
+      metrics: { samples: statistics.samples, values: statistics.values.size },
+      statistics,
+    };
+  },
+});
+
+/** At most `count` samples, evenly spread over the set, in its order. */
+export function spread(samples: CalibrationData, count: number): CalibrationData {
+  if (samples.length <= count) return samples;
+  return Array.from({ length: count }, (_, index) => samples[Math.floor(index * samples.length / count)]);
+}
+
+/** Statistics of every f32 value that some node reads. */
+export async function collectStatistics(
+  graph: Graph,
+  samples: CalibrationData,
+  onProgress?: (fraction: number) => void,
+): Promise<Statistics> {
+  const axes = channelAxes(graph);
+  const collectors = new Map<ValueName, ValueCollector>();
+  const reference = await FloatReference.create(graph);
+  try {
+    samples.forEach((sample, index) => {
+      reference.run(sample, {
+        observe: (value, read) => {
+          const axis = axes.get(value);
+          if (axis === undefined) return;
+          const tensor = read();
+          if (!isPlain(tensor, "f32")) return;
+          collectorOf(collectors, value, axis, tensor.shape[axis] ?? 1).add(tensor.data, tensor.shape);
+        },
+      });
+      onProgress?.((index + 1) / samples.length);
+    });
+  } finally {
+    reference.dispose();
+  }
+  return {
+    samples: samples.length,
+    values: new Map([...collectors].map(([value, collector]) => [value, collector.finish()])),
+  };
+}
+
+function collectorOf(
+  collectors: Map<ValueName, ValueCollector>,
+  value: ValueName,
+  axis: number,
+  channels: number,
+): ValueCollector {
+  const known = collectors.get(value);
+  if (known !== undefined) return known;
+  const made = new ValueCollector(axis, channels);
+  collectors.set(value, made);
+  return made;
+}
+
+/** The channel axis of every f32 value that a node reads and no constant is: 1 beside channels-first convolutions, else the last. */
+function channelAxes(graph: Graph): ReadonlyMap<ValueName, number> {
+  const axes = new Map<ValueName, number>();
+  const reading = readers(graph);
+  const add = (value: ValueName, producerIsFirst: boolean) => {
+    const type = typeOf(graph, value);
+    const list = reading.get(value) ?? [];
+    if (type.element !== "f32" || type.encoding.kind !== "plain" || list.length === 0) return;
+    const isFirst = producerIsFirst || list.some((node) => isChannelsFirst(node));
+    const rank = type.shape.length;
+    const axis = isFirst && rank > 1 ? 1 : Math.max(0, rank - 1);
+    if (rank === 0 || isStatic(type.shape[axis])) axes.set(value, axis);
+  };
+  for (const { value } of graph.inputs) add(value, false);
+  for (const node of graph.nodes) {
+    if (node.op === "constant") continue;
+    for (const output of node.outputs) add(output, isChannelsFirst(node));
+  }
+  return axes;
+}
+
+function isChannelsFirst(node: Graph["nodes"][number]): boolean {
+  return (node.op === "conv" || node.op === "pool") && node.attributes.layout === "channelsFirst" ||
+    node.op === "convTranspose";
+}
