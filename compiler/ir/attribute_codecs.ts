@@ -48,7 +48,7 @@ const real: Codec<number> = {
 const flag: Codec<boolean> = {
   print: String,
   parse: (cursor) => {
-    const start = cursor.position;
+    const start = cursor.skipSpace();
     const word = cursor.word("true or false");
     return word === "true" || word === "false"
       ? word === "true"
@@ -95,7 +95,7 @@ function oneOf<const Name extends string>(...names: readonly Name[]): Codec<Name
   return {
     print: (value) => value,
     parse: (cursor) => {
-      const start = cursor.position;
+      const start = cursor.skipSpace();
       const word = cursor.word(`one of ${names.join(", ")}`);
       return names.find((name) => name === word) ?? cursor.fault(`"${word}" is not one of ${names.join(", ")}`, start);
     },
@@ -106,7 +106,7 @@ function oneOf<const Name extends string>(...names: readonly Name[]): Codec<Name
 const element: Codec<ElementType> = {
   print: (value) => value,
   parse: (cursor) => {
-    const start = cursor.position;
+    const start = cursor.skipSpace();
     const word = cursor.word("an element");
     return isElementType(word) ? word : cursor.fault(`"${word}" is not an element`, start);
   },
@@ -116,7 +116,7 @@ const element: Codec<ElementType> = {
 const scheme: Codec<QuantScheme> = {
   print: printScheme,
   parse: (cursor) => {
-    const start = cursor.position;
+    const start = cursor.skipSpace();
     const match = cursor.take(/q<[^<>\n]*>/y);
     const value = match === null ? undefined : parseScheme(match[0]);
     return value ?? cursor.fault("expected a scheme such as q<int8, block[*], f32>", start);
@@ -239,7 +239,7 @@ export function printAttributes<Op extends OpName>(op: Op, attributes: OpAttribu
 export function parseAttributes<Op extends OpName>(op: Op, cursor: TextCursor): OpAttributes[Op] {
   const values: Partial<OpAttributes[Op]> = {};
   const keys = keysOf(op);
-  const start = cursor.position;
+  const start = cursor.skipSpace();
   if (cursor.sees("{")) cursor.list("{", "}", () => parseEntry(op, keys, values, cursor));
   for (const key of keys) {
     if (Object.hasOwn(values, key)) continue;
@@ -257,8 +257,7 @@ function parseEntry<Op extends OpName>(
   values: Partial<OpAttributes[Op]>,
   cursor: TextCursor,
 ): void {
-  cursor.skipSpace();
-  const start = cursor.position;
+  const start = cursor.skipSpace();
   const word = cursor.word("an attribute");
   const key = keys.find((candidate) => candidate === word);
   if (key === undefined) {

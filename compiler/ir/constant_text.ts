@@ -75,11 +75,11 @@ function parseQuantized(
   const seed = parseSeed(cursor);
   if (seed !== undefined) return randomQuantized(scheme, element, shape, seed);
   const roles = ["codes", "steps", ...(scheme.zeroPoint ? ["zeros"] : []), ...(scheme.offset ? ["offsets"] : [])];
-  const start = cursor.position;
+  const start = cursor.skipSpace();
   let codes: PlainTensor | undefined;
   const parts: { steps?: PlainTensor<"f32">; zeros?: PlainTensor<"i32">; offsets?: PlainTensor<"f32"> } = {};
   cursor.list("{", "}", () => {
-    const at = cursor.position;
+    const at = cursor.skipSpace();
     const role = cursor.word(`one of ${roles.join(", ")}`);
     if (!roles.includes(role)) cursor.fault(`this tensor has no part "${role}"; it has ${roles.join(", ")}`, at);
     cursor.expect("=");
@@ -118,7 +118,7 @@ function parseEntries<E extends ElementType>(
     for (let index = 0; index < data.length; index++) set(index, randomEntry(element, next));
   } else {
     let index = 0;
-    const start = cursor.position;
+    const start = cursor.skipSpace();
     cursor.list("[", "]", () => {
       const value = readEntry(cursor, data);
       if (index < data.length) set(index, value);

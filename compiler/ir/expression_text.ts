@@ -35,7 +35,7 @@ export function parseExpression(cursor: TextCursor, depth = 0): Expression {
   if (depth > greatestDepth) cursor.fault(`expression is nested more than ${greatestDepth} deep`);
   const input = cursor.take(/\$(\d+)/y);
   if (input !== null) return { kind: "input", index: Number(input[1]) };
-  const start = cursor.position;
+  const start = cursor.skipSpace();
   const word = cursor.take(/(?!inf\b|nan\b)[A-Za-z_]\w*/y)?.[0];
   return word === undefined ? parseLiteral(cursor) : parseCall(cursor, word, start, depth);
 }
@@ -44,7 +44,7 @@ function parseLiteral(cursor: TextCursor): Expression {
   const wide = cursor.take(/(-?\d+)n/y);
   const value = wide === null ? cursor.number("an expression") : BigInt(wide[1]);
   if (!cursor.accept(":")) return { kind: "literal", element: "f32", value };
-  const start = cursor.position;
+  const start = cursor.skipSpace();
   const element = cursor.word("an element");
   return isElementType(element)
     ? { kind: "literal", element, value }

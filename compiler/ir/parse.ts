@@ -56,8 +56,7 @@ class GraphReader {
   read(): ParsedGraph | undefined {
     const cursor = this.#cursor;
     let head: GraphHead | undefined;
-    cursor.skipSpace();
-    const headLine = cursor.locate(cursor.position).line;
+    const headLine = cursor.locate(cursor.skipSpace()).line;
     this.#guard(() => head = this.#head());
     if (head === undefined) return undefined;
     while (!cursor.atEnd && !cursor.sees("}")) this.#guard(() => this.#statement());
@@ -108,7 +107,7 @@ class GraphReader {
   #level(): Level {
     const cursor = this.#cursor;
     cursor.expect("=");
-    const start = cursor.position;
+    const start = cursor.skipSpace();
     const word = cursor.word("a level");
     return levels.find((level) => level === word) ??
       cursor.fault(`"${word}" is not a level; levels are ${levels.join(", ")}`, start);
@@ -142,7 +141,7 @@ class GraphReader {
   #statement(): void {
     const cursor = this.#cursor;
     if (cursor.sees("%")) return this.#node();
-    const start = cursor.position;
+    const start = cursor.skipSpace();
     const word = cursor.word("a statement");
     if (word === "symbol") return this.#symbol();
     if (word === "state") return this.#state();
@@ -151,7 +150,7 @@ class GraphReader {
 
   #symbol(): void {
     const cursor = this.#cursor;
-    const start = cursor.position;
+    const start = cursor.skipSpace();
     const name = cursor.word("a symbol's name");
     if (Object.hasOwn(this.#symbols, name)) cursor.fault(`symbol "${name}" is declared twice`, start);
     cursor.expect("=");
@@ -172,11 +171,11 @@ class GraphReader {
 
   #node(): void {
     const cursor = this.#cursor;
-    const { line } = cursor.locate(cursor.position);
+    const { line } = cursor.locate(cursor.skipSpace());
     const outputs: ValueName[] = [];
     do outputs.push(this.#value()); while (cursor.accept(","));
     cursor.expect("=");
-    const start = cursor.position;
+    const start = cursor.skipSpace();
     const op = cursor.word("an op");
     if (op === "const") return this.#constant(outputs, line);
     if (!isOpName(op) || op === "constant") {

@@ -30,8 +30,10 @@ export class TextCursor {
     throw new ParseFault(message, position);
   }
 
-  skipSpace(): void {
+  /** Goes to the next thing and returns its position. */
+  skipSpace(): number {
     this.#match(/(?:\s+|;[^\n]*)*/y);
+    return this.#position;
   }
 
   /** Goes to the start of the next line; the way on after a fault. */
@@ -84,8 +86,7 @@ export class TextCursor {
 
   /** A word, if one is next. */
   acceptWord(word: string): boolean {
-    this.skipSpace();
-    const before = this.#position;
+    const before = this.skipSpace();
     if (this.#match(/[A-Za-z_][\w-]*/y)?.[0] === word) return true;
     this.#position = before;
     return false;
@@ -110,7 +111,7 @@ export class TextCursor {
   }
 
   integer(what: string): number {
-    const start = this.#position;
+    const start = this.skipSpace();
     const value = this.number(what);
     return Number.isSafeInteger(value) ? value : this.fault(`expected ${what}, found ${value}`, start);
   }

@@ -96,6 +96,12 @@ function intScalar(value: number): Tensor {
   return plainTensor("i32", [], Int32Array.of(value));
 }
 
+/** Multipliers that bring accumulators of the samples into the range of 8-bit codes. */
+function multipliers(builder: GraphBuilder, channels: number): ValueName {
+  const values = Float32Array.from({ length: channels }, (_, channel) => (channel + 1) / 3000);
+  return builder.constant(plainTensor("f32", [channels], values));
+}
+
 function integers(...values: number[]): Tensor {
   return plainTensor("i32", [values.length], Int32Array.from(values));
 }
@@ -202,9 +208,12 @@ const plans: { readonly [Op in OpName]: readonly Plan[] } = {
     onInput("matmul", "integers", tensorType("i32", [3, 4]), matmul, (builder) => [
       constant(builder, tensorType("i32", [4, 2])),
     ]),
-    onInput("matmul", "weight only", f32(3, 64), { ...matmul, transposeB: true }, (builder) => [
-      constant(builder, q(staticScheme(int4, perBlock(2, 1, 32)), 5, 64)),
-    ]),
+    {
+      ...onInput("matmul", "weight only", f32(3, 64), { ...matmul, transposeB: true }, (builder) => [
+        constant(builder, q(staticScheme(int4, perBlock(2, 1, 32)), 5, 64)),
+      ]),
+      level: "quant",
+    },
     quantizedMatmul(
       "dynamic int8 by int4 blocks",
       dynamicScheme(int8, perToken(3)),
@@ -235,7 +244,7 @@ const plans: { readonly [Op in OpName]: readonly Plan[] } = {
       staticScheme(int8, [1, "all"]),
       { kind: "quantized", scheme: staticScheme(uint8, perTensor(3), true), low: 10, high: 250 },
       (builder) => [
-        constant(builder, f32(5), 6),
+        multipliers(builder, 5),
         builder.scalar(0.5),
         builder.constant(intScalar(128)),
       ],
@@ -269,7 +278,7 @@ const plans: { readonly [Op in OpName]: readonly Plan[] } = {
         const left = builder.add("quantize", [x, builder.scalar(0.01), builder.constant(intScalar(100))], { scheme });
         const w = constant(builder, q(staticScheme(int8, [1, "all", "all", "all"]), 4, 3, 3, 3));
         const bias = builder.constant(integers(10, -20, 30, 0));
-        const multiplier = constant(builder, f32(4), 3);
+        const multiplier = multipliers(builder, 4);
         return builder.addAll(
           "conv",
           [left, w, bias, multiplier, builder.scalar(0.02), builder.constant(intScalar(7))],
