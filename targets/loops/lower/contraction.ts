@@ -1,0 +1,280 @@
+/** One entry of a contraction: the sum of products over the depth, and what ContractionResult makes of it. */
+
+import type { ContractionResult } from "../../../compiler/ir/node.ts";
+import { codeElement } from "../../../compiler/numeric/number_format.ts";
+import type { LoopBuilder, Variable } from "../build.ts";
+import { decodeCodeScalar, encodeCodeScalar } from "../codes.ts";
+import type { Lowering } from "../context.ts";
+import { addIndex, dotIndex, indexOfScalar, minIndex, mulIndex } from "../index.ts";
+import { bufferOf, loadPart, loadReal, type Operand, partBounds, stepIndex } from "../operand.ts";
+import type { Index, LoopOrder, Scalar } from "../program.ts";
+import { accumulatorOf, add, binaryOf, castTo, compareOf, f32, literalOf, mul, scalarOfIndex, sub } from "../scalar.ts";
+import { encodeInteger } from "./quantize.ts";
+
+/** The operands' indices at one depth. */
+export interface DepthPoint {
+  readonly a: readonly Index[];
+  readonly b: readonly Index[];
+  /** False where `a` is padding; absent where it never is. */
+  readonly inside?: Scalar;
+}
+
+export interface DepthLoop {
+  readonly order: LoopOrder;
+  /** Visit positions in the padding too. */
+  readonly whole?: boolean;
+  /** Part of the depth, for contractions whose depth is one axis. */
+  readonly range?: { readonly from: Index; readonly to: Index };
+}
+
+/** One result entry: where it lies, and how its depth is walked. */
+export interface Entry {
+  readonly a: Operand;
+  readonly b: Operand;
+  readonly indices: readonly Index[];
+  readonly channel: Index;
+  readonly origin: DepthPoint;
+  readonly overDepth: (loop: DepthLoop, body: (at: DepthPoint) => void) => void;
+  /**
+   * `one`: no step changes along the depth. `blocks`: the depth is one axis of `depth` entries and steps change every
+   * `extent`. `any`: they may change at any place.
+   */
+  readonly steps:
+    | { readonly kind: "one" }
+    | {
+      readonly kind: "blocks";
+      readonly extent: number;
+      readonly depth: number;
+      readonly pointAt: (depth: Index) => DepthPoint;
+    }
+    | { readonly kind: "any" };
+  readonly result: ContractionResult;
+  readonly hasBias: boolean;
+}
+
+export function resultAlgebra(result: ContractionResult): string[] {
+  return result.kind === "quantized"
+    ? [`codes = clamp(round(f32(y) * multiplier) + zero, ${result.low}, ${result.high})`]
+    : [];
+}
+
+/** Computes and stores one entry. */
+export function lowerEntry(lowering: Lowering, entry: Entry): void {
+  const { a, b, result } = entry;
+  if (a.scheme === undefined) return storePlain(lowering, entry);
+  const element = a.scheme.format.kind === "int" && b.scheme?.format.kind === "int" ? "i32" : "f64";
+  if (result.kind === "real") {
+    const isOne = entry.steps.kind === "one" && b.scheme?.offset === undefined;
+    return storeReal(
+      lowering,
+      entry,
+      isOne ? steppedSum(lowering, entry, element) : blockSum(lowering, entry, element),
+    );
+  }
+  const sum = castTo("i32", exactSum(lowering, entry, element, { order: orderOf(element) }));
+  const bias = biasOf(lowering, entry);
+  const accumulator = bias === undefined ? sum : add(sum, bias);
+  if (result.kind === "accumulator") lowering.store(entry.indices, accumulator);
+  else storeCodes(lowering, entry, result, accumulator);
+}
+
+type SumElement = "i32" | "f64";
+
+/** Integer sums wrap in any order; sums of other formats run in f64 in the evaluator's order. */
+function orderOf(element: SumElement): LoopOrder {
+  return element === "i32" ? "reduction" : "sequential";
+}
+
+function biasOf(lowering: Lowering, { hasBias, channel }: Entry): Scalar | undefined {
+  return hasBias ? loadPart(lowering.b, lowering.input(2, "bias"), "data", channel) : undefined;
+}
+
+/** Σ a b of plain operands, or of a plain a and a decoded b, plus bias, rounded once. */
+function storePlain(lowering: Lowering, entry: Entry): void {
+  const { a, b, indices, overDepth } = entry;
+  const build = lowering.b;
+  const element = accumulatorOf(a.element);
+  const sum = build.let("sum", literalOf(element, 0));
+  overDepth({ order: "reduction" }, (at) => {
+    const left = castTo(element, loadReal(build, a, at.a));
+    build.assign(sum, add(sum, mul(left, castTo(element, loadReal(build, b, at.b)))));
+  });
+  const bias = biasOf(lowering, entry);
+  lowering.store(indices, bias === undefined ? sum : add(sum, castTo(element, bias)));
+}
+
+/** Σ (a - zeroA)(b - zeroB) over a part of the depth. */
+function exactSum(lowering: Lowering, { a, b, overDepth }: Entry, element: SumElement, loop: DepthLoop): Variable {
+  const build = lowering.b;
+  const sum = build.let("sum", literalOf(element, 0));
+  overDepth(loop, (at) => {
+    build.assign(sum, add(sum, mul(centred(build, a, at.a, element), centred(build, b, at.b, element))));
+  });
+  return sum;
+}
+
+/** value(code) - zero: exact in i32 for integer codes; for other formats rounded to f32, then widened. */
+function centred(build: LoopBuilder, operand: Operand, indices: readonly Index[], element: SumElement): Scalar {
+  const { scheme } = operand;
+  if (scheme === undefined) return castTo(element, loadReal(build, operand, indices));
+  const code = loadPart(build, operand, "codes", dotIndex(indices, operand.strides));
+  const zero = scheme.zeroPoint ? loadPart(build, operand, "zeros", stepIndex(operand, indices)) : undefined;
+  if (scheme.format.kind === "int") {
+    const value = castTo("i32", code);
+    return castTo(element, zero === undefined ? value : sub(value, zero));
+  }
+  const value = decodeCodeScalar(build, scheme.format, code);
+  return castTo(element, zero === undefined ? value : sub(value, castTo("f32", zero)));
+}
+
+function stepAt(lowering: Lowering, operand: Operand, indices: readonly Index[]): Scalar {
+  return loadPart(lowering.b, operand, "steps", stepIndex(operand, indices));
+}
+
+/** (stepA * stepB) * f32(Σ), for steps that hold along the whole depth. */
+function steppedSum(lowering: Lowering, entry: Entry, element: SumElement): Scalar {
+  const { a, b, origin } = entry;
+  const sum = exactSum(lowering, entry, element, { order: orderOf(element) });
+  const step = mul(stepAt(lowering, a, origin.a), stepAt(lowering, b, origin.b));
+  // The sum over blocks starts from +0, which a single term of -0 must not outlive.
+  return add(mul(step, castTo("f32", sum)), f32(0));
+}
+
+/** What a finished block adds to the total: its sum of products and, where b has offsets, its sum of a. */
+interface BlockSums {
+  readonly products: Variable;
+  readonly lefts: Variable | undefined;
+}
+
+/** Σ_blocks (stepA * stepB) * f32(Σ), each operation in f32, blocks ascending; offsets of b add their own term. */
+function blockSum(lowering: Lowering, entry: Entry, element: SumElement): Scalar {
+  const build = lowering.b;
+  const { a, b, steps } = entry;
+  const total = build.let("total", f32(0));
+  const newSums = (): BlockSums => ({
+    products: build.let("products", literalOf(element, 0)),
+    lefts: b.scheme?.offset ? build.let("lefts", literalOf(element, 0)) : undefined,
+  });
+  const gather = (sums: BlockSums, at: DepthPoint): void => {
+    const left = build.let("left", centred(build, a, at.a, element));
+    build.assign(sums.products, add(sums.products, mul(left, centred(build, b, at.b, element))));
+    if (sums.lefts !== undefined) build.assign(sums.lefts, add(sums.lefts, left));
+  };
+  const finish = (sums: BlockSums, stepIndexA: Index, stepIndexB: Index): void => {
+    const stepA = build.let("stepA", loadPart(build, a, "steps", stepIndexA));
+    const step = mul(stepA, loadPart(build, b, "steps", stepIndexB));
+    build.assign(total, add(total, mul(step, castTo("f32", sums.products))));
+    if (sums.lefts === undefined) return;
+    const offset = mul(stepA, loadPart(build, b, "offsets", stepIndexB));
+    build.assign(total, add(total, mul(offset, castTo("f32", sums.lefts))));
+  };
+  if (steps.kind === "any") {
+    segments(lowering, entry, newSums(), element, gather, finish);
+  } else if (steps.kind === "one") {
+    const sums = newSums();
+    entry.overDepth({ order: orderOf(element) }, (at) => gather(sums, at));
+    finish(sums, stepIndex(a, entry.origin.a), stepIndex(b, entry.origin.b));
+  } else {
+    const { extent, depth, pointAt } = steps;
+    build.for("block", Math.ceil(depth / extent), "sequential", (block) => {
+      const from = build.letIndex("from", mulIndex(block, extent));
+      const end = addIndex(from, extent);
+      const to = depth % extent === 0 ? end : minIndex(end, depth);
+      const sums = newSums();
+      entry.overDepth({ order: orderOf(element), range: { from, to } }, (at) => gather(sums, at));
+      const first = pointAt(from);
+      finish(sums, stepIndex(a, first.a), stepIndex(b, first.b));
+    });
+  }
+  return total;
+}
+
+/** Walks the depth and closes a block wherever either step index changes. */
+function segments(
+  lowering: Lowering,
+  entry: Entry,
+  sums: BlockSums,
+  element: SumElement,
+  gather: (sums: BlockSums, at: DepthPoint) => void,
+  finish: (sums: BlockSums, stepIndexA: Index, stepIndexB: Index) => void,
+): void {
+  const build = lowering.b;
+  const { a, b, origin } = entry;
+  const present = (operand: Operand, at: readonly Index[]) => scalarOfIndex(stepIndex(operand, at));
+  const stepA = build.let("stepIndexA", present(a, origin.a));
+  const stepB = build.let("stepIndexB", present(b, origin.b));
+  entry.overDepth({ order: "sequential", whole: true }, (at) => {
+    const nextA = build.let("nextA", present(a, at.a));
+    const nextB = build.let("nextB", present(b, at.b));
+    const changed = binaryOf("or", compareOf("ne", nextA, stepA), compareOf("ne", nextB, stepB));
+    build.if(changed, () => {
+      finish(sums, indexOfScalar(stepA), indexOfScalar(stepB));
+      build.assign(sums.products, literalOf(element, 0));
+      if (sums.lefts !== undefined) build.assign(sums.lefts, literalOf(element, 0));
+      build.assign(stepA, nextA);
+      build.assign(stepB, nextB);
+    });
+    if (at.inside === undefined) gather(sums, at);
+    else build.if(at.inside, () => gather(sums, at));
+  });
+  finish(sums, indexOfScalar(stepA), indexOfScalar(stepB));
+}
+
+/** total + bias in f32. */
+function storeReal(lowering: Lowering, entry: Entry, total: Scalar): void {
+  const bias = biasOf(lowering, entry);
+  lowering.store(entry.indices, bias === undefined ? total : add(total, bias));
+}
+
+/** codes = clamp(round(f32(accumulator) * multiplier) + zero), and the steps and zeros of the result beside them. */
+function storeCodes(
+  lowering: Lowering,
+  entry: Entry,
+  result: Extract<ContractionResult, { kind: "quantized" }>,
+  accumulator: Scalar,
+): void {
+  const build = lowering.b;
+  const y = lowering.result();
+  const first = entry.hasBias ? 3 : 2;
+  const multipliers = lowering.input(first, "multiplier");
+  const channel = multipliers.bounds.every((extent) => extent === 1) ? 0 : entry.channel;
+  const quotient = mul(castTo("f32", accumulator), loadPart(build, multipliers, "data", channel));
+  const at = stepIndex(y, entry.indices);
+  const zero = result.scheme.zeroPoint
+    ? loadPart(
+      build,
+      lowering.input(first + 2, "outZero"),
+      "data",
+      spreadIndex(lowering.input(first + 2, "outZero"), at),
+    )
+    : undefined;
+  const { format } = result.scheme;
+  const code = format.kind === "int"
+    ? encodeInteger(build, quotient, zero, result.low, result.high)
+    : encodeCodeScalar(build, format, zero === undefined ? quotient : add(quotient, castTo("f32", zero)));
+  const codes = bufferOf(build, y, "codes", "write");
+  build.store(codes, dotIndex(entry.indices, y.strides), castTo(codeElement(format), code));
+}
+
+/** One value for all, or one for each. */
+export function spreadIndex(operand: Operand, index: Index): Index {
+  return operand.bounds.every((extent) => extent === 1) ? 0 : index;
+}
+
+/** Copies the steps and zeros that a quantized result is given to the result's own. */
+export function storeResultSteps(lowering: Lowering, result: ContractionResult, hasBias: boolean): void {
+  if (result.kind !== "quantized") return;
+  copySteps(lowering, lowering.input(hasBias ? 4 : 3, "outStep"), "steps");
+  if (result.scheme.zeroPoint) copySteps(lowering, lowering.input(hasBias ? 5 : 4, "outZero"), "zeros");
+}
+
+/** Fills the steps, zeros or offsets of the result from a plain operand of one entry or as many. */
+export function copySteps(lowering: Lowering, from: Operand, part: "steps" | "zeros" | "offsets"): void {
+  const build = lowering.b;
+  const y = lowering.result();
+  const count = partBounds(y, part).reduce((size, extent) => size * extent, 1);
+  const to = bufferOf(build, y, part, "write");
+  build.for("s", count, "independent", (index) => {
+    build.store(to, index, loadPart(build, from, "data", spreadIndex(from, index)));
+  });
+}

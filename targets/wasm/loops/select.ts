@@ -1,0 +1,44 @@
+/** Selects the loop form as a WebAssembly kernel: it fits every region. */
+
+import type { LoopBuffer } from "../../loops/program.ts";
+import { bigintText } from "../../loops/index.ts";
+import { lowerRegion } from "../../loops/lower.ts";
+import type { Region } from "../../region.ts";
+import type { KernelOperand, KernelSelector, SelectContext, WasmKernel } from "../kernel.ts";
+import { printFunction } from "./print.ts";
+
+/** Never declines. Kernels are shared between regions whose programs are equal but for the values they work on. */
+export const selectLoops: KernelSelector = selectLoopKernel;
+
+function selectLoopKernel(region: Region, context: SelectContext): WasmKernel {
+  const program = lowerRegion(region, context.graph);
+  const printed = printFunction(program, () => undefined);
+  const scratch = printed.scratchBytes.map((bytes): KernelOperand => ({ kind: "scratch", bytes }));
+  const code = JSON.stringify([program.buffers.map(({ name, element }) => [name, element]), program.body], bigintText);
+  return {
+    id: `loops.${program.name}.${textHash(code)}`,
+    operands: [...program.buffers.map(operandOf), ...scratch],
+    wat: (name) => printed.text(name),
+    calls: printed.calls,
+  };
+}
+
+function operandOf({ source, part }: LoopBuffer): KernelOperand {
+  return source.kind === "value"
+    ? { kind: "value", value: source.value, part }
+    : { kind: "state", state: source.state, part };
+}
+
+/** 53 bits over a text, as hex: two multiply-xor streams. */
+function textHash(text: string): string {
+  let low = 0xdeadbeef;
+  let high = 0x41c6ce57;
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    low = Math.imul(low ^ code, 2654435761);
+    high = Math.imul(high ^ code, 1597334677);
+  }
+  low = Math.imul(low ^ (low >>> 16), 2246822507) ^ Math.imul(high ^ (high >>> 13), 3266489909);
+  high = Math.imul(high ^ (high >>> 16), 2246822507) ^ Math.imul(low ^ (low >>> 13), 3266489909);
+  return (2 ** 32 * (2097151 & high) + (low >>> 0)).toString(16).padStart(14, "0");
+}
