@@ -29,12 +29,14 @@ export const smollm2: FetchedModel = {
 
 const run = promisify(execFile);
 
-function cacheFolder(): string {
+/** Where fetched models are kept: $QUERN_CACHE, or a folder of the user's own cache. */
+export function cacheFolder(): string {
   const named = process.env.QUERN_CACHE;
   return named === undefined || named === "" ? join(homedir(), ".cache", "quern") : named;
 }
 
-function mayFetch(): boolean {
+/** Whether tests may fetch: QUERN_FETCH=1. */
+export function mayFetch(): boolean {
   return process.env.QUERN_FETCH === "1";
 }
 

@@ -3,13 +3,13 @@
 import { join } from "node:path";
 import { formatDiagnostic } from "../../compiler/diagnostics.ts";
 import { compileModel } from "../../compiler/driver.ts";
-import { cacheFolder, smolLm2File } from "./fetched.ts";
+import { cacheFolder, fetchedFile, fetchModel, mayFetch, smollm2 } from "./fetched.ts";
 
 const compiled = new Map<string, Promise<string>>();
 
 /** Folder of the compiled model; undefined where the model is not in the cache and may not be fetched. */
 export async function smolArtifact(recipe: string): Promise<string | undefined> {
-  const model = await smolLm2File();
+  const model = mayFetch() ? await fetchModel(smollm2) : fetchedFile(smollm2);
   if (model === undefined) return undefined;
   const known = compiled.get(recipe) ?? compile(model, recipe);
   compiled.set(recipe, known);
