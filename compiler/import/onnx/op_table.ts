@@ -24,7 +24,9 @@ import { recurrentImporters } from "./ops/recurrent.ts";
 import { reductionImporters } from "./ops/reduction.ts";
 import { resizeImporters } from "./ops/resize.ts";
 import { rotaryImporters } from "./ops/rotary.ts";
+import { samplingImporters } from "./ops/sampling.ts";
 import { shapeImporters } from "./ops/shape.ts";
+import { signalImporters } from "./ops/signal.ts";
 import { softmaxImporters } from "./ops/softmax.ts";
 
 const families: readonly OpImporterTable[] = [
@@ -52,6 +54,8 @@ const families: readonly OpImporterTable[] = [
   qlinearImporters,
   blockedWeightImporters,
   contribImporters,
+  samplingImporters,
+  signalImporters,
 ];
 
 export const opImporters: ReadonlyMap<string, OpImporter> = mergeTables(families);

@@ -1,9 +1,11 @@
 /** Conv and ConvTranspose in one to three spatial dimensions. */
 
 import type { ValueName } from "../../../ir/node.ts";
+import { printExtent } from "../../../ir/extent.ts";
+import { sizeOf } from "../../../ir/tensor.ts";
 import type { ImportContext, OpImporterTable } from "../op_importer.ts";
 import { malformed } from "./faults.ts";
-import { staticExtent, staticShape } from "./operands.ts";
+import { floatConstant, reshaped, staticExtent, staticShape } from "./operands.ts";
 import { autoPadOf, padsAttribute, perAxisAttribute, splitPadding, windowOf } from "./window.ts";
 
 /** The spatial extents of the weights, checked against `kernel_shape`. */
@@ -86,7 +88,41 @@ function importConvTranspose(context: ImportContext): readonly ValueName[] {
   })];
 }
 
+/** Col2Im as the transposed convolution whose weights take entry i of a block to place i of the window. */
+function importCol2Im(context: ImportContext): readonly ValueName[] {
+  const x = context.input(0);
+  const { shape: [batch, width], element } = context.typeOf(x);
+  const [image, kernel] = [context.integers(1), context.integers(2)];
+  const rank = image.length;
+  const strides = perAxisAttribute(context, "strides", rank);
+  const dilations = perAxisAttribute(context, "dilations", rank);
+  const pads = padsAttribute(context, rank);
+  const block = sizeOf(kernel);
+  const channels = staticExtent(context, width, "the columns") / block;
+  if (kernel.length !== rank || !Number.isInteger(channels)) {
+    return malformed(context, `columns of ${printExtent(width)} do not hold blocks of [${kernel}]`);
+  }
+  const rooms = image.map((extent, axis) =>
+    extent + pads[axis] + pads[axis + rank] - dilations[axis] * (kernel[axis] - 1) - 1
+  );
+  const counts = rooms.map((room, axis) => Math.floor(room / strides[axis]) + 1);
+  const weights = Array.from({ length: channels * block * block }, (_, index) => {
+    const [row, place] = [Math.floor(index / block) % block, index % block];
+    return row === place ? 1 : 0;
+  });
+  const columns = reshaped(context, x, [batch, channels * block, ...counts]);
+  const w = floatConstant(context, element, [channels * block, 1, ...kernel], weights);
+  return [context.builder.add("convTranspose", [columns, w], {
+    strides,
+    dilations,
+    pads,
+    outputPadding: rooms.map((room, axis) => room - (counts[axis] - 1) * strides[axis]),
+    groups: channels,
+  })];
+}
+
 export const convolutionImporters: OpImporterTable = {
   Conv: importConv,
   ConvTranspose: importConvTranspose,
+  Col2Im: importCol2Im,
 };

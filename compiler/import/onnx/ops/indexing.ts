@@ -9,6 +9,7 @@ import { add, number } from "./expressions.ts";
 import { malformed, needsConstant } from "./faults.ts";
 import {
   entryOf,
+  expanded,
   integerConstant,
   iota,
   mapOf,
@@ -18,6 +19,7 @@ import {
   reshaped,
   scalarOf,
   sliced,
+  staticExtent,
 } from "./operands.ts";
 
 function importGather(context: ImportContext): readonly ValueName[] {
@@ -56,6 +58,30 @@ function importScatterElements(context: ImportContext): readonly ValueName[] {
 function importScatterNd(context: ImportContext): readonly ValueName[] {
   const inputs = [context.input(0), context.input(1), context.input(2)];
   return [context.builder.add("scatterNd", inputs, { reduction: reductionOf(context) })];
+}
+
+/** TensorScatter: updates written along an axis from each batch entry's own place on, around the end when circular. */
+function importTensorScatter(context: ImportContext): readonly ValueName[] {
+  const { attributes } = context.node;
+  const [cache, update] = [context.input(0), context.input(1)];
+  const { shape } = context.typeOf(cache);
+  const target = context.typeOf(update).shape;
+  const axis = context.axis(attributes.int("axis", -2), shape.length);
+  const mode = attributes.string("mode", "linear");
+  if (mode !== "linear" && mode !== "circular") return malformed(context, `mode is "${mode}"`);
+  const steps = iota(context, staticExtent(context, target[axis], "the update"), axis, shape.length);
+  const starts = context.optional(2);
+  const extent = staticExtent(context, shape[axis], "the cache");
+  const places = starts === undefined ? steps : mapOf(
+    context,
+    [
+      steps,
+      reshaped(context, context.builder.cast(starts, "i64"), shape.map((_, index) => (index === 0 ? target[0] : 1))),
+    ],
+    ([step, start]) => mode === "linear" ? add(step, start) : binary("mod", add(step, start), number("i64", extent)),
+  );
+  const indices = expanded(context, places, target);
+  return [context.builder.add("scatterElements", [cache, indices, update], { axis, reduction: "none" })];
 }
 
 /**
@@ -120,6 +146,7 @@ export const indexingImporters: OpImporterTable = {
   ScatterElements: importScatterElements,
   Scatter: importScatterElements,
   ScatterND: importScatterNd,
+  TensorScatter: importTensorScatter,
   OneHot: importOneHot,
   Compress: importCompress,
   NonZero: importNonZero,

@@ -19,6 +19,7 @@ import {
   quantizationOf,
   quantized,
 } from "./quantization.ts";
+import { outputMultiplier } from "../step_operands.ts";
 import { windowOf } from "./window.ts";
 
 /** Codes whose step does not matter, as a quantized value; the zero point is a scalar or one per index of `axis`. */
@@ -99,8 +100,7 @@ export interface CodesResult {
 }
 
 /**
- * The result of a product of two static operands in the steps of `output`: multiplier = f32(stepA * stepB / stepY),
- * computed in f64. Undefined where it has no such form: steps known only at run time, several for the rows of `a` or
+ * The result of a product of two static operands in the steps of `output`. Undefined where it has no such form: steps known only at run time, several for the rows of `a` or
  * along the inner axis, or formats that are not integers.
  */
 export function codesResult(
@@ -116,7 +116,7 @@ export function codesResult(
   const steps = [a.step, b.step, output.step].map((value) => plainConstant(context, value)?.data);
   const [stepA, stepB, stepY] = steps.map((data) => (data === undefined ? [] : Array.from(data, Number)));
   if (stepA.length !== 1 || stepY.length !== 1 || (stepB.length !== 1 && stepB.length !== columns)) return undefined;
-  const multipliers = stepB.map((step) => stepA[0] * step / stepY[0]);
+  const multipliers = stepB.map((step) => outputMultiplier(stepA[0] * step, stepY[0]));
   const shape = multipliers.length === 1 ? [] : [multipliers.length];
   const { min, max } = intRange(format);
   const multiplier = context.builder.constant(floatTensor(shape, multipliers));

@@ -7,6 +7,7 @@ import { type Extent, isStatic, printExtent } from "../../../ir/extent.ts";
 import type { ValueName } from "../../../ir/node.ts";
 import { symbolicStepShape } from "../../../ir/type_rules.ts";
 import type { ImportContext } from "../op_importer.ts";
+import { stepOperands } from "../step_operands.ts";
 import { malformed, unsupported } from "./faults.ts";
 import { expanded, numbersOf, plainConstant, reshaped } from "./operands.ts";
 
@@ -125,18 +126,27 @@ export function bundle(
   const { builder } = context;
   const wanted = codeElement(scheme.format);
   const made = context.producerOf(codes);
-  if (made?.op === "toCodes") {
-    const source = context.producerOf(made.inputs[0]);
-    const operands = zero === undefined ? [step] : [step, zero];
-    const isSame = source !== undefined && (source.op === "quantize" || source.op === "fromCodes") &&
-      JSON.stringify(source.attributes.scheme) === JSON.stringify(scheme) &&
-      source.inputs.slice(1).join() === operands.join() && context.typeOf(made.inputs[0]).element === element;
-    if (isSame) return made.inputs[0];
+  if (made?.op === "toCodes" && isQuantizedBy(context, made.inputs[0], { scheme, step, zero }, element)) {
+    return made.inputs[0];
   }
   const held = context.typeOf(codes).element;
   if (held !== wanted) return malformed(context, `codes are ${held}, ${formatName(scheme.format)} needs ${wanted}`);
   const operands = zero === undefined ? [codes, step] : [codes, step, zero];
   return builder.add("fromCodes", operands, { scheme, element });
+}
+
+/** Whether a quantized value was made with this scheme and these very operands. */
+function isQuantizedBy(
+  context: ImportContext,
+  value: ValueName,
+  { scheme, step, zero }: Quantization,
+  element: ElementType,
+): boolean {
+  const type = context.typeOf(value);
+  const source = context.producerOf(value);
+  const operands = source === undefined ? undefined : stepOperands(source);
+  return operands !== undefined && operands.step === step && operands.zero === zero && type.element === element &&
+    type.encoding.kind === "quantized" && JSON.stringify(type.encoding.scheme) === JSON.stringify(scheme);
 }
 
 /** The codes of a quantized value, marked with their format where they have no plain element. */

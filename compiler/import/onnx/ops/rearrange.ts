@@ -83,6 +83,24 @@ function padValue(context: ImportContext, x: ValueName): ValueName | undefined {
   return scalarOf(context, value);
 }
 
+/** CenterCropPad: axes are cut or padded with zeros to a shape; an odd entry is taken from or put at the end. */
+function importCenterCropPad(context: ImportContext): readonly ValueName[] {
+  const x = context.input(0);
+  const { shape } = context.typeOf(x);
+  const wanted = context.integers(1);
+  const all = shape.map((_, axis) => axis);
+  const axes = context.node.attributes.ints("axes", all).map((axis) => context.axis(axis, shape.length));
+  if (wanted.length !== axes.length) return malformed(context, `shape must hold ${axes.length} integers`);
+  const grown = all.map((axis) => {
+    const index = axes.indexOf(axis);
+    return index < 0 ? 0 : wanted[index] - staticExtent(context, shape[axis], `axis ${axis}`);
+  });
+  if (grown.every((amount) => amount === 0)) return [x];
+  const before = grown.map((amount) => Math.trunc(amount / 2));
+  const after = grown.map((amount, axis) => amount - before[axis]);
+  return [context.builder.add("pad", [x], { before, after, mode: "constant" })];
+}
+
 /** Tile: each repeated axis becomes [repeats, extent], is broadcast, and is merged again. */
 function importTile(context: ImportContext): readonly ValueName[] {
   const x = context.input(0);
@@ -214,6 +232,7 @@ function importReverseSequence(context: ImportContext): readonly ValueName[] {
 
 export const rearrangeImporters: OpImporterTable = {
   Pad: importPad,
+  CenterCropPad: importCenterCropPad,
   Tile: importTile,
   DepthToSpace: importDepthToSpace,
   SpaceToDepth: importSpaceToDepth,

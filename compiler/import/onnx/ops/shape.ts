@@ -10,6 +10,7 @@ import { constantAttribute } from "../attributes.ts";
 import { divideExtents } from "../dimension_text.ts";
 import type { ImportContext, OpImporterTable } from "../op_importer.ts";
 import { extentCeiling, extentFloor } from "../shape_vector.ts";
+import { numbersOf } from "./operands.ts";
 
 function importShape(context: ImportContext): readonly ValueName[] {
   const { shape } = context.typeOf(context.input(0));
@@ -358,7 +359,7 @@ function floatScalar(context: ImportContext, index: number): number {
   if (tensor?.kind !== "plain" || tensor.data.length !== 1) {
     return context.fail("Q1023", `input ${index} must be a scalar known at compile time`);
   }
-  return Number(tensor.data[0]);
+  return numbersOf(tensor)[0];
 }
 
 function countOf(context: ImportContext, start: number, limit: number, delta: number): number {

@@ -22,6 +22,7 @@ import {
   isSameForm,
 } from "./integer_form.ts";
 import { joinedOrigin, type RaisingRule, type Rebuilding } from "./rebuilding.ts";
+import { outputMultiplier } from "../step_operands.ts";
 import { isSameStep, plainNumbers, type StaticSteps, staticSteps } from "./static_steps.ts";
 
 type Quantize = Extract<Node, { op: "quantize" }>;
@@ -118,7 +119,9 @@ export const raiseRequantize: RaisingRule = (rebuilding, node, inputs) => {
     ? []
     : [builder.constant(plainTensor("i32", [codes.length], Int32Array.from(codes)))];
   const shape = products.length === 1 ? [] : [products.length];
-  const multiplier = builder.constant(floatTensor(shape, products.map((product) => product / target.step)));
+  const multiplier = builder.constant(
+    floatTensor(shape, products.map((product) => outputMultiplier(product, target.step))),
+  );
   const { low, high } = codeBounds(target, bounds);
   return [addContraction(builder, main, [a, b, ...biasOperand, multiplier, ...inputs.slice(1)], bias !== undefined, {
     kind: "quantized",

@@ -4,6 +4,7 @@ import type { QuantScheme } from "../../../numeric/scheme.ts";
 import type { ValueName } from "../../../ir/node.ts";
 import type { Tensor } from "../../../ir/tensor.ts";
 import type { FoldingBuilder } from "../folding_builder.ts";
+import { stepOperands } from "../step_operands.ts";
 
 /** A quantized value's scheme with its numbers, in row-major order of the step shape. */
 export interface StaticSteps {
@@ -23,33 +24,12 @@ export function staticSteps(builder: FoldingBuilder, value: ValueName): StaticSt
     if (constant.offsets !== undefined) return undefined;
     return { scheme, steps: Array.from(constant.steps.data), zeros: Array.from(constant.zeros?.data ?? []) };
   }
-  const operands = stepOperands(builder, value);
+  const made = builder.producerOf(value);
+  const operands = made === undefined ? undefined : stepOperands(made);
   if (operands === undefined || scheme.offset) return undefined;
   const steps = plainNumbers(builder.constantOf(operands.step));
   const zeros = operands.zero === undefined ? [] : plainNumbers(builder.constantOf(operands.zero));
   return steps === undefined || zeros === undefined ? undefined : { scheme, steps, zeros };
-}
-
-/** The operands that give a value its steps and zero points. */
-function stepOperands(
-  builder: FoldingBuilder,
-  value: ValueName,
-): { readonly step: ValueName; readonly zero: ValueName | undefined } | undefined {
-  const node = builder.producerOf(value);
-  switch (node?.op) {
-    case "quantize":
-    case "fromCodes":
-      return { step: node.inputs[1], zero: node.attributes.scheme.zeroPoint ? node.inputs[2] : undefined };
-    case "conv":
-    case "matmul": {
-      if (node.attributes.result.kind !== "quantized") return undefined;
-      const first = node.attributes.hasBias ? 4 : 3;
-      const hasZero = node.attributes.result.scheme.zeroPoint;
-      return { step: node.inputs[first], zero: hasZero ? node.inputs[first + 1] : undefined };
-    }
-    default:
-      return undefined;
-  }
 }
 
 export function plainNumbers(tensor: Tensor | undefined): readonly number[] | undefined {
