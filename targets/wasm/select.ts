@@ -3,7 +3,10 @@
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { Node } from "../../compiler/ir/node.ts";
 import { selectMatmul } from "./dot/matmul.ts";
-import type { KernelSelector } from "./kernel.ts";
+import { InvariantError } from "../../compiler/diagnostics.ts";
+import { type Region, regionOrigin } from "../region.ts";
+import type { KernelSelector, SelectContext, WasmKernel } from "./kernel.ts";
+import { selectLoops } from "./loops/select.ts";
 
 /** Tuned families, tried in order. */
 const families: readonly KernelSelector[] = [selectMatmul];
@@ -18,6 +21,15 @@ export const selectTuned: KernelSelector = (region, context) => {
   }
   return { declined: reasons.join("; ") };
 };
+
+/** The kernel of a region: a tuned one where a family takes it, else the loop form, which takes every region. */
+export function selectKernel(region: Region, context: SelectContext): WasmKernel {
+  const tuned = selectTuned(region, context);
+  if (!("declined" in tuned)) return tuned;
+  const loops = selectLoops(region, context);
+  if (!("declined" in loops)) return loops;
+  throw new InvariantError(`No kernel for ${region.main.op} of ${regionOrigin(region).join(", ")}: ${loops.declined}`);
+}
 
 /** Which main nodes run an epilogue before they store. */
 export function canFuseEpilogue(main: Node, graph: Graph): boolean {
