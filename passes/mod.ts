@@ -1,6 +1,7 @@
 /** The pipeline: every pass, in the order in which a recipe lists them. */
 
 import type { Pass } from "../compiler/rewrite/pass.ts";
+import { calibrate } from "./calibrate/calibrate.ts";
 import { mergeCommonSubexpressions } from "./cleanup/common_subexpressions.ts";
 import { eliminateDead } from "./cleanup/eliminate_dead.ts";
 import { foldConstants } from "./cleanup/fold_constants.ts";
@@ -10,6 +11,8 @@ import { mergeViews } from "./cleanup/merge_views.ts";
 import { foldBatchNorm } from "./fold/fold_batch_norm.ts";
 import { foldBias } from "./fold/fold_bias.ts";
 import { foldPad } from "./fold/fold_pad.ts";
+import { quantizeActivations } from "./quantize/quantize_activations.ts";
+import { quantizeWeights } from "./quantize/quantize_weights.ts";
 
 /** Run before the recipe's own passes: the function stays the same, its form becomes the one that the others expect. */
 export const preparation: readonly Pass[] = [
@@ -25,7 +28,7 @@ export const preparation: readonly Pass[] = [
 ];
 
 /** What recipes choose from, in the order that the methods depend on. */
-export const methods: readonly Pass[] = [];
+export const methods: readonly Pass[] = [calibrate, quantizeWeights, quantizeActivations];
 
 /** Run after the recipe's own passes. */
 export const completion: readonly Pass[] = [fuseMaps];

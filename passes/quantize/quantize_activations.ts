@@ -3,10 +3,11 @@ import { intFormat } from "../../compiler/numeric/number_format.ts";
 import { perTensor, perToken, printScheme, type QuantScheme } from "../../compiler/numeric/scheme.ts";
 import type { Node, ValueName } from "../../compiler/ir/node.ts";
 import { sweep } from "../../compiler/rewrite/drive.ts";
-import { booleanOption, choiceOption, integerOption } from "../../compiler/rewrite/options.ts";
+import { booleanOption, choiceOption, integerOption, numberOption } from "../../compiler/rewrite/options.ts";
 import { definePass, type PassResult } from "../../compiler/rewrite/pass.ts";
 import { PatchBuilder } from "../../compiler/rewrite/patch.ts";
 import { declined, patched, type Rule } from "../../compiler/rewrite/rule.ts";
+import { observers } from "../calibrate/observers.ts";
 import { quantizeStatically } from "./static_activations.ts";
 
 const options = {
@@ -14,6 +15,12 @@ const options = {
   bits: integerOption({ min: 4, max: 8 }, 8, "Width of the codes"),
   symmetric: booleanOption(true, "No zero point; false gives codes a zero point"),
   granularity: choiceOption(["token", "tensor"], "token", "Dynamic steps: one per token, or one per tensor"),
+  observer: choiceOption(observers, "mse", "Static steps: how the range is chosen from what calibration saw"),
+  percentile: numberOption(
+    { min: 50, max: 100 },
+    99.99,
+    "Share of the entries inside the range of the percentile observer",
+  ),
 } as const;
 
 /**
@@ -26,8 +33,8 @@ const options = {
 export const quantizeActivations = definePass({
   name: "quantize-activations",
   summary: "Feed convolutions and matmuls that have quantized weights with codes",
-  from: "quant",
-  to: "quant",
+  from: "any",
+  to: "any",
   exactness: "lossy",
   needs: [],
   options,

@@ -1,0 +1,151 @@
+/** Static activation codes: one step per tensor, chosen from calibration, wherever the plan holds a value as codes. */
+
+import { type IntFormat, intFormat, intRange } from "../../compiler/numeric/number_format.ts";
+import { roundHalfEven } from "../../compiler/numeric/element.ts";
+import { perTensor, type QuantScheme } from "../../compiler/numeric/scheme.ts";
+import type { Graph } from "../../compiler/ir/graph.ts";
+import type { Node, ValueName } from "../../compiler/ir/node.ts";
+import { floatTensor, plainTensor } from "../../compiler/ir/tensor.ts";
+import type { PassResult } from "../../compiler/rewrite/pass.ts";
+import { type Patch, PatchBuilder } from "../../compiler/rewrite/patch.ts";
+import { type Declined, nodeLabel } from "../../compiler/rewrite/rule.ts";
+import type { Statistics } from "../../compiler/rewrite/statistics.ts";
+import { Rewriting } from "../../compiler/rewrite/view.ts";
+import { observedRange, type Observer, type Range } from "../calibrate/observers.ts";
+import { type CodePlan, planCodes, wantsCodes } from "./code_plan.ts";
+
+export interface StaticRecipe {
+  readonly bits: number;
+  readonly symmetric: boolean;
+  readonly observer: Observer;
+  readonly percentile: number;
+}
+
+/** One step and zero point for a whole tensor. Codes are signed. */
+export interface TensorGrid {
+  readonly format: IntFormat;
+  readonly step: number;
+  readonly zero: number;
+}
+
+/** The grid whose codes cover a range that holds zero; zero has a code of its own. */
+export function gridOf(range: Range, bits: number, symmetric: boolean): TensorGrid {
+  const format = intFormat(bits, true);
+  const { min, max } = intRange(format);
+  if (!(range.high > range.low)) return { format, step: 1, zero: 0 };
+  if (symmetric) return { format, step: Math.fround(range.high / max), zero: 0 };
+  const step = Math.fround((range.high - range.low) / (max - min));
+  return { format, step, zero: Math.min(max, Math.max(min, roundHalfEven(min - range.low / step))) };
+}
+
+/** Puts quantize and dequantize nodes where the plan of codes says. */
+export function quantizeStatically(
+  graph: Graph,
+  statistics: Statistics,
+  recipe: StaticRecipe,
+  selects: (node: Node) => boolean,
+): PassResult {
+  const rewriting = new Rewriting(graph);
+  const measured = (node: Node) => statistics.values.has(node.inputs[0]);
+  const contracts = (node: Node) => wantsCodes(node, rewriting) && selects(node) && measured(node);
+  const plan = planCodes(graph.nodes, rewriting, contracts);
+  const declined: Declined[] = graph.nodes.filter((node) =>
+    wantsCodes(node, rewriting) && selects(node) && !measured(node)
+  )
+    .map((node) => ({
+      rule: "quantize-activations",
+      node: nodeLabel(node),
+      reason: "calibration saw no operand of it",
+    }));
+  const chosen = graph.nodes.map((node) => ({ node, contracts: contracts(node) }));
+  const insertion = new Insertion(rewriting, plan, statistics, recipe);
+  const applied: Patch[] = [];
+  for (const { node, contracts: wants } of chosen) {
+    if (!wants && !plan.integer.has(node.outputs[0])) continue;
+    const patch = insertion.rebuilt(node, wants);
+    if (patch === undefined) continue;
+    rewriting.apply(patch);
+    applied.push(patch);
+  }
+  return {
+    graph: rewriting.finish(),
+    applied,
+    declined,
+    metrics: {
+      tensors: plan.held.size,
+      integer: plan.integer.size,
+      contractions: chosen.filter((entry) => entry.contracts).length,
+    },
+  };
+}
+
+/** The codes and decoded values made so far. Each held value is quantized once. */
+class Insertion {
+  readonly #codes = new Map<ValueName, ValueName>();
+  readonly #decoded = new Map<ValueName, ValueName>();
+
+  constructor(
+    readonly view: Rewriting,
+    readonly plan: CodePlan,
+    readonly statistics: Statistics,
+    readonly recipe: StaticRecipe,
+  ) {}
+
+  /** The node over codes (a contraction's left operand) or over decoded codes; undefined when none of its operands is held. */
+  rebuilt(node: Node, wants: boolean): Patch | undefined {
+    const reads = (value: ValueName, index: number) => this.plan.held.has(value) && (!wants || index === 0);
+    if (!node.inputs.some(reads)) return undefined;
+    const patch = new PatchBuilder("quantize-activations", this.view);
+    patch.remove(node);
+    const inputs = node.inputs.map((value, index) => {
+      if (!reads(value, index)) return value;
+      return wants ? this.#quantized(patch, value) : this.#dequantized(patch, value);
+    });
+    patch.addAs(node.outputs, node.op, inputs, node.attributes);
+    return patch.finish();
+  }
+
+  #quantized(patch: PatchBuilder, value: ValueName): ValueName {
+    const known = this.#codes.get(value);
+    if (known !== undefined) return known;
+    const source = this.plan.held.get(value) ?? value;
+    const seen = this.statistics.values.get(source);
+    const { observer, percentile, bits, symmetric } = this.recipe;
+    const range = seen === undefined
+      ? { low: 0, high: 0 }
+      : observedRange(observer, seen, { percentile, symmetric, levels: 2 ** bits });
+    const grid = gridOf(range, bits, symmetric);
+    const rank = this.view.typeOf(value).shape.length;
+    const codes = patch.add("quantize", gridOperands(patch, value, grid, rank, symmetric), {
+      scheme: gridScheme(grid, rank, symmetric),
+    }, { name: `${value}.q` });
+    this.#codes.set(value, codes);
+    return codes;
+  }
+
+  #dequantized(patch: PatchBuilder, value: ValueName): ValueName {
+    const known = this.#decoded.get(value);
+    if (known !== undefined) return known;
+    const decoded = patch.add("dequantize", [this.#quantized(patch, value)], {}, { name: `${value}.d` });
+    this.#decoded.set(value, decoded);
+    return decoded;
+  }
+}
+
+function gridScheme(grid: TensorGrid, rank: number, symmetric: boolean): QuantScheme {
+  return { format: grid.format, block: perTensor(rank), step: "f32", zeroPoint: !symmetric, range: "static" };
+}
+
+function gridOperands(
+  patch: PatchBuilder,
+  value: ValueName,
+  grid: TensorGrid,
+  rank: number,
+  symmetric: boolean,
+): readonly ValueName[] {
+  const ones = new Array<number>(rank).fill(1);
+  const step = patch.constant(floatTensor(ones, [grid.step]), { name: "step" });
+  return symmetric
+    ? [value, step]
+    : [value, step, patch.constant(plainTensor("i32", ones, Int32Array.of(grid.zero)), { name: "zero" })];
+}
