@@ -91,24 +91,44 @@ function places(context: ImportContext, queries: Extent, keys: Extent): readonly
   return [iota(context, rows, 0, 2), iota(context, columns, 0, 1)];
 }
 
-/** Query i sees the keys up to past + i; with `lengths` (valid keys per batch entry) up to lengths - T + i. */
-function causalKeep(context: ImportContext, { q, k, past }: Heads, lengths: ValueName | undefined): ValueName {
+/** How many keys before and after its own place a query sees; undefined where there is no limit. */
+interface Reach {
+  readonly before: number | undefined;
+  readonly after: number | undefined;
+}
+
+/** Opset 25 brought windows; -1 is no limit. A causal query sees nothing after its own place. */
+function reachOf(context: ImportContext): Reach {
+  const { attributes, opset } = context.node;
+  const limit = (name: string) => {
+    const value = opset >= 25 ? attributes.int(name, -1) : -1;
+    return value < 0 ? undefined : value;
+  };
+  const [before, after] = [limit("left_window_size"), limit("right_window_size")];
+  return { before, after: attributes.int("is_causal", 0) !== 0 ? 0 : after };
+}
+
+/**
+ * The keys within reach of the place of query i: past + i, or lengths - T + i where the valid keys of each batch entry
+ * are given.
+ */
+function reachKeep(
+  context: ImportContext,
+  { q, k, past }: Heads,
+  { before, after }: Reach,
+  lengths: ValueName | undefined,
+): ValueName {
   const queries = context.typeOf(q).shape[2];
   const [rows, columns] = places(context, queries, context.typeOf(k).shape[2]);
   const count = staticExtent(context, queries, "the queries");
-  if (lengths !== undefined && context.optional(4) === undefined) {
-    return mapOf(
-      context,
-      [rows, columns, lengths],
-      ([row, column, length]) => compare("le", column, add(row, sub(length, number("i64", count)))),
-    );
-  }
-  const offset = staticExtent(context, past, "the past");
-  return mapOf(
-    context,
-    [rows, columns],
-    ([row, column]) => compare("le", column, add(row, number("i64", offset))),
-  );
+  const isOutside = lengths !== undefined && context.optional(4) === undefined;
+  const offset = isOutside ? 0 : staticExtent(context, past, "the past");
+  return mapOf(context, isOutside ? [rows, columns, lengths] : [rows, columns], ([row, column, length]) => {
+    const place = add(row, length === undefined ? number("i64", offset) : sub(length, number("i64", count)));
+    const last = after === undefined ? [] : [compare("le", column, add(place, number("i64", after)))];
+    const first = before === undefined ? [] : [compare("ge", column, sub(place, number("i64", before)))];
+    return [...last, ...first].reduce((all, part) => binary("and", all, part));
+  });
 }
 
 /** Merges the parts of a mask into one value; undefined when there are none. */
@@ -142,7 +162,8 @@ function importAttention(context: ImportContext): readonly ValueName[] {
     scale: attributes.has("scale") ? attributes.float("scale") : 1 / Math.sqrt(width),
     softcap: attributes.float("softcap", 0),
   };
-  const causal = attributes.int("is_causal", 0) !== 0;
+  const reach = reachOf(context);
+  const isCausal = reach.after === 0 && reach.before === undefined;
   const keys = context.typeOf(heads.k).shape[2];
   const lengths = keyLengths(context);
   const wantsScores = outputUsed[3] === true;
@@ -153,12 +174,14 @@ function importAttention(context: ImportContext): readonly ValueName[] {
     const columns = iota(context, staticExtent(context, keys, "the keys"), 0, 1);
     keep.push(mapOf(context, [columns, lengths], ([column, length]) => compare("lt", column, length)));
   }
-  if (causal && (!bottomRight || wantsScores)) keep.push(causalKeep(context, heads, lengths));
+  const isNode = isCausal && bottomRight && !wantsScores;
+  const isLimited = reach.before !== undefined || reach.after !== undefined;
+  if (isLimited && !isNode) keep.push(reachKeep(context, heads, reach, lengths));
   const mask = mergedMask(context, { keep, bias: given.bias });
   const mode = attributes.int("qk_matmul_output_mode", 0);
   const [y, scores]: readonly ValueName[] = wantsScores
     ? attentionSteps(context, heads, scoring, mask, mode)
-    : [attentionNode(context, heads, scoring, mask, causal && bottomRight)];
+    : [attentionNode(context, heads, scoring, mask, isNode)];
   const { shape: [batch, time, count, entries] } = context.typeOf(y);
   const flat = heads.flat
     ? reshaped(context, y, [batch, time, mergedHeads(context, count, entries)])

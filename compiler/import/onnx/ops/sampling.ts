@@ -62,7 +62,7 @@ interface Axis {
 }
 
 /** The place in entries that a coordinate of -1..1 stands for, moved inside as the padding says. */
-function placeOf(coordinate: Expression, axis: Axis, alignCorners: boolean, rank: number): Expression {
+function placeOf(coordinate: Expression, axis: Axis, alignCorners: boolean): Expression {
   const { extent, mode, padding, low, high } = axis;
   const raw = alignCorners
     ? mul(div(add(coordinate, real(1)), real(2)), real(extent - 1))
@@ -71,12 +71,6 @@ function placeOf(coordinate: Expression, axis: Axis, alignCorners: boolean, rank
   if (padding === "border") return clamped(place, 0, extent - 1);
   if (padding === "reflection") return reflected(place, low, high);
   return place;
-}
-
-/** Half to even in the plane, half away from zero in space, as PyTorch rounds. */
-function nearestPlace(x: Expression, rank: number): Expression {
-  if (rank < 3) return unary("round", x);
-  return mul(unary("sign", x), unary("floor", add(unary("abs", x), real(0.5))));
 }
 
 /** Offsets of the taps from the entry at or before a place. */
@@ -136,7 +130,7 @@ function importGridSample(context: ImportContext): readonly ValueName[] {
     mapOf(
       context,
       [sliced(context, flat, 2, rank - 1 - index, 1)],
-      ([coordinate]) => placeOf(coordinate, axis, alignCorners, rank),
+      ([coordinate]) => placeOf(coordinate, axis, alignCorners),
     )
   );
   const taps = combinations(axes.map(() => tapOffsets[mode]));
