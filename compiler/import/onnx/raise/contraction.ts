@@ -11,6 +11,7 @@ import { isFloat } from "../../../numeric/element.ts";
 import { isStatic } from "../../../ir/extent.ts";
 import type { NodeOf, ValueName } from "../../../ir/node.ts";
 import { type QuantizedTensor, sizeOf } from "../../../ir/tensor.ts";
+import { centredValues } from "../../../ir/evaluate/codes.ts";
 import type { FoldingBuilder } from "../folding_builder.ts";
 import { bundled, integerForm } from "./integer_form.ts";
 import type { RaisingRule } from "./rebuilding.ts";
@@ -19,7 +20,7 @@ import { staticSteps } from "./static_steps.ts";
 export type Contraction = NodeOf<"matmul"> | NodeOf<"conv">;
 
 /** Sums must stay below this: accumulators are i32. */
-const accumulatorLimit = 2 ** 31;
+export const accumulatorLimit = 2 ** 31;
 
 export const raiseContraction: RaisingRule = ({ builder }, node, inputs) => {
   if (node.op !== "matmul" && node.op !== "conv") return undefined;
@@ -30,7 +31,7 @@ export const raiseContraction: RaisingRule = ({ builder }, node, inputs) => {
   const right = quantizedOperand(builder, b);
   if (right === undefined) return undefined;
   const left = quantizedOperand(builder, a);
-  const fits = left !== undefined && sumBound(builder, node, left, right) < accumulatorLimit;
+  const fits = left !== undefined && sumBounds(builder, node, left, right).every((bound) => bound < accumulatorLimit);
   if (!fits && left !== undefined && builder.constantOf(right) === undefined) return undefined;
   const operands = [fits ? left : builder.cast(a, "f32"), right];
   if (bias !== undefined) operands.push(builder.cast(bias, "f32"));
@@ -66,14 +67,39 @@ function transposedConstant(
   return builder.add("fromCodes", operands, { scheme, element: tensor.element });
 }
 
-/** A bound of |Σ (a - za)(b - zb)| over all codes of `a`; Infinity where none is known. */
-export function sumBound(builder: FoldingBuilder, node: Contraction, a: ValueName, b: ValueName): number {
+/**
+ * Bounds of |Σ (a - za)(b - zb)| over all codes of `a`: one for each output channel where `b` is a constant, else one in
+ * all. Infinity where none is known.
+ */
+export function sumBounds(
+  builder: FoldingBuilder,
+  node: Contraction,
+  a: ValueName,
+  b: ValueName,
+): readonly number[] {
   const left = largestEntry(builder, a);
   const right = builder.constantOf(b);
   const depth = innerSize(builder, node, b);
-  if (left === undefined || depth === undefined) return Infinity;
-  const most = right?.kind === "quantized" ? largestConstant(right) : largestEntry(builder, b);
-  return most === undefined ? Infinity : left * most * depth;
+  if (left === undefined || depth === undefined) return [Infinity];
+  if (right?.kind === "quantized" && (node.op === "conv" || right.shape.length === 2)) {
+    return channelSums(node, right).map((sum) => sum * left);
+  }
+  const most = largestEntry(builder, b);
+  return [most === undefined ? Infinity : left * most * depth];
+}
+
+/** Σ |b - zb| of each output channel. */
+function channelSums(node: Contraction, tensor: QuantizedTensor): readonly number[] {
+  const { shape } = tensor;
+  const isLast = node.op === "matmul" && !node.attributes.transposeB;
+  const channels = shape[isLast ? 1 : 0];
+  const rest = sizeOf(shape) / Math.max(1, channels);
+  const values = centredValues(tensor);
+  const sums = new Array<number>(channels).fill(0);
+  for (let index = 0; index < values.length; index++) {
+    sums[isLast ? index % channels : Math.floor(index / rest)] += Math.abs(values[index]);
+  }
+  return sums;
 }
 
 /** Products that one output sums. */
@@ -103,14 +129,4 @@ function codeRange(format: NumberFormat): readonly [number, number] {
     return [Math.min(...values), Math.max(...values)];
   }
   return format.signed ? [-(2 ** (format.bits - 1)), 2 ** (format.bits - 1) - 1] : [0, 2 ** format.bits - 1];
-}
-
-function largestConstant({ scheme, codes, zeros }: QuantizedTensor): number {
-  const values = Array.from<number | bigint, number>(codes.data, (code) => decodeCode(scheme.format, Number(code)));
-  const offsets = zeros === undefined ? [0] : Array.from(zeros.data);
-  let largest = 0;
-  const least = offsets.reduce((low, zero) => Math.min(low, zero), Infinity);
-  const most = offsets.reduce((high, zero) => Math.max(high, zero), -Infinity);
-  for (const value of values) largest = Math.max(largest, value - least, most - value);
-  return largest;
 }

@@ -11,7 +11,7 @@ import type { Node, ValueName } from "../../../ir/node.ts";
 import { floatTensor, plainTensor } from "../../../ir/tensor.ts";
 import { isStatic } from "../../../ir/extent.ts";
 import type { FoldingBuilder } from "../folding_builder.ts";
-import { type Contraction, sumBound } from "./contraction.ts";
+import { accumulatorLimit, type Contraction, sumBounds } from "./contraction.ts";
 import {
   type Bounds,
   bundled,
@@ -103,7 +103,7 @@ export const raiseRequantize: RaisingRule = (rebuilding, node, inputs) => {
   const target = targetForm(builder, node, inputs);
   const found = target === undefined ? undefined : soleContraction(rebuilding, inputs[0]);
   if (target === undefined || found === undefined) return undefined;
-  const { main, bounds } = found;
+  const { main, bounds: limits } = found;
   const [a, b, bias] = main.inputs;
   const left = staticSteps(builder, a);
   const right = staticSteps(builder, b);
@@ -113,8 +113,11 @@ export const raiseRequantize: RaisingRule = (rebuilding, node, inputs) => {
   const products = columns.map((step) => left.steps[0] * step);
   const codes = bias === undefined ? [] : biasCodes(builder, bias, products);
   if (codes === undefined) return undefined;
-  const largestBias = codes.reduce((most, code) => Math.max(most, Math.abs(code)), 0);
-  if (sumBound(builder, main, a, b) + largestBias >= 2 ** 31) return undefined;
+  const bounds = sumBounds(builder, main, a, b);
+  const totals = codes.length === 0
+    ? bounds
+    : codes.map((code, index) => Math.abs(code) + bounds[bounds.length === 1 ? 0 : index]);
+  if (!totals.every((total) => total < accumulatorLimit)) return undefined;
   const biasOperand = bias === undefined
     ? []
     : [builder.constant(plainTensor("i32", [codes.length], Int32Array.from(codes)))];
@@ -122,7 +125,7 @@ export const raiseRequantize: RaisingRule = (rebuilding, node, inputs) => {
   const multiplier = builder.constant(
     floatTensor(shape, products.map((product) => outputMultiplier(product, target.step))),
   );
-  const { low, high } = codeBounds(target, bounds);
+  const { low, high } = codeBounds(target, limits);
   return [addContraction(builder, main, [a, b, ...biasOperand, multiplier, ...inputs.slice(1)], bias !== undefined, {
     kind: "quantized",
     scheme: node.attributes.scheme,
