@@ -120,28 +120,38 @@ export function integerRange(element: ElementType): { readonly min: bigint; read
     : { min: 0n, max: element === "bool" ? 1n : (1n << bits) - 1n };
 }
 
-const scratch = new DataView(new ArrayBuffer(4));
+const scratchFloat = new Float32Array(1);
+const scratchBits = new Uint32Array(scratchFloat.buffer);
 
 /** The number whose bfloat16 bits these are. */
 export function decodeBf16(bits: number): number {
-  scratch.setUint32(0, bits << 16);
-  return scratch.getFloat32(0);
+  scratchBits[0] = bits << 16;
+  return scratchFloat[0];
 }
 
 /** Bits of the bfloat16 nearest to `value` (ties to even; NaN stays a quiet NaN). */
 export function encodeBf16(value: number): number {
-  scratch.setFloat32(0, value);
-  const bits = scratch.getUint32(0);
+  scratchFloat[0] = value;
+  const single = scratchFloat[0];
+  const bits = scratchBits[0];
   if (Number.isNaN(value)) return ((bits >>> 16) | 0x40) & 0xffff;
-  const rounded = (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
-  return rounded & 0xffff;
+  // A value that only rounding to f32 has put onto the middle of two bfloat16 goes to the side that it came from.
+  if ((bits & 0xffff) === 0x8000 && single !== value) {
+    return (bits >>> 16) + (Math.abs(value) > Math.abs(single) ? 1 : 0);
+  }
+  if (Math.abs(single) === Infinity && Number.isFinite(value) && Math.abs(value) < bf16Overflow) {
+    return value < 0 ? 0xff7f : 0x7f7f;
+  }
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }
 
-/** Nearest integer, ties to even (IEEE 754 roundToIntegralTiesToEven). */
+/** Half a unit above the largest finite bfloat16: from here on the nearest is infinity. */
+const bf16Overflow = (2 - 2 ** -8) * 2 ** 127;
+
+/** Nearest integer, ties to even (IEEE 754 roundToIntegralTiesToEven; the sign of zero is kept). */
 export function roundHalfEven(value: number): number {
-  const floor = Math.floor(value);
-  const fraction = value - floor;
-  if (fraction < 0.5) return floor;
-  if (fraction > 0.5) return floor + 1;
-  return floor % 2 === 0 ? floor : floor + 1;
+  // From 2^52 on every double is an integer; below, adding 2^52 leaves no room for a fraction.
+  if (!(Math.abs(value) < 4503599627370496)) return value;
+  if (value > 0) return value + 4503599627370496 - 4503599627370496;
+  return value < 0 ? -(4503599627370496 - value - 4503599627370496) : value;
 }

@@ -95,7 +95,10 @@ export function decodeMinifloat(format: MinifloatFormat, code: number): number {
   return negative ? -magnitude : magnitude;
 }
 
-/** The code nearest to `value`, ties to even mantissa; saturates to the largest finite value; NaN to NaN or, without one, to zero. */
+/**
+ * The code nearest to `value`, ties to the even code; saturates to the largest finite value; NaN to NaN or, without one, to
+ * code 0.
+ */
 export function encodeMinifloat(format: MinifloatFormat, value: number): number {
   const signBit = format.signed ? 2 ** (format.mantissaBits + format.exponentBits) : 0;
   if (Number.isNaN(value)) return nanCode(format) ?? 0;
@@ -136,10 +139,16 @@ function encodeMagnitude(format: MinifloatFormat, magnitude: number): number {
   if (magnitude === Infinity) return top;
   const exponent = Math.max(lowestExponent, exponentOf(magnitude));
   const quantum = 2 ** (exponent - mantissaBits);
-  const steps = roundHalfEven(magnitude / quantum);
   // Codes of magnitudes are consecutive, so a carry out of the mantissa lands on the next exponent by itself.
   const base = (exponent + bias - 1) * 2 ** mantissaBits;
-  return Math.min(top, Math.max(0, base + steps));
+  return Math.min(top, Math.max(0, base + roundToEvenCode(magnitude / quantum, base)));
+}
+
+/** The integer nearest to `steps`; of two equally near, the one that makes `base + steps` even. */
+function roundToEvenCode(steps: number, base: number): number {
+  const floor = Math.floor(steps);
+  if (steps - floor === 0.5) return (base + floor) % 2 === 0 ? floor : floor + 1;
+  return roundHalfEven(steps);
 }
 
 /** floor(log2(x)) for finite x > 0, exact. */

@@ -123,12 +123,15 @@ export function decodeCode(format: NumberFormat, code: number): number {
   }
 }
 
-/** The code nearest to `value` (in units of the step): ties to even for numbers, saturating at the ends. */
+/**
+ * The code nearest to `value` (in units of the step): ties to the even code for numbers, to the lower code for codebooks;
+ * saturating at the ends. NaN goes to the format's NaN or, without one, to code 0.
+ */
 export function encodeValue(format: NumberFormat, value: number): number {
   switch (format.kind) {
     case "int": {
       const { min, max } = intRange(format);
-      return Math.min(max, Math.max(min, roundHalfEven(value)));
+      return Number.isNaN(value) ? 0 : Math.min(max, Math.max(min, roundHalfEven(value) + 0));
     }
     case "minifloat":
       return encodeMinifloat(format, value);

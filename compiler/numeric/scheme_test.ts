@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { minifloat } from "./minifloat.ts";
+import { int4, int8, nf4, uint8 } from "./number_format.ts";
+import {
+  parseScheme,
+  perAxis,
+  perBlock,
+  perTensor,
+  perToken,
+  printScheme,
+  type QuantScheme,
+  roundStep,
+  type StepFormat,
+  stepShape,
+} from "./scheme.ts";
+
+const base: QuantScheme = { format: int8, block: perTensor(2), step: "f32", zeroPoint: false, range: "static" };
+
+const schemes: readonly QuantScheme[] = [
+  base,
+  { ...base, format: uint8, zeroPoint: true, range: "dynamic", block: perToken(3) },
+  { ...base, format: int4, block: perBlock(2, 1, 32), step: "f16", offset: true },
+  { ...base, format: minifloat(2, 1), block: perBlock(2, 1, 16), step: "e4m3fn" },
+  { ...base, format: minifloat(4, 3, "fnuz"), block: perAxis(4, 0), step: "e8m0" },
+  { ...base, format: { ...minifloat(4, 3), bias: -3 }, block: [], step: "bf16" },
+  { ...base, format: nf4, block: [1, 64], zeroPoint: true },
+];
+
+Deno.test("schemes print and parse back", () => {
+  for (const scheme of schemes) assert.deepEqual(parseScheme(printScheme(scheme)), scheme, printScheme(scheme));
+  assert.equal(printScheme(schemes[1]), "q<uint8, block[1,1,*], f32, zero, dynamic>");
+});
+
+Deno.test("texts that are no scheme are refused", () => {
+  for (
+    const wrong of [
+      "",
+      "q<>",
+      "q<int8>",
+      "q<int8, block[0], f32>",
+      "q<int8, block[1.5], f32>",
+      "q<int9x, block[*], f32>",
+      "q<int8, block[*], f64>",
+      "q<int8, block[*], f32, dynamic, zero>",
+      "q<int8, block[,], f32>",
+    ]
+  ) assert.equal(parseScheme(wrong), undefined, wrong);
+});
+
+Deno.test("steps: one per block, the last block may be short", () => {
+  assert.deepEqual(stepShape({ ...base, block: [1, 32] }, [3, 70]), [3, 3]);
+  assert.deepEqual(stepShape(base, [3, 70]), [1, 1]);
+  assert.deepEqual(stepShape({ ...base, block: ["all", 1] }, [3, 70]), [1, 70]);
+  assert.deepEqual(stepShape({ ...base, block: [] }, []), []);
+});
+
+Deno.test("steps are rounded to their format", () => {
+  const cases: readonly (readonly [StepFormat, number, number])[] = [
+    ["f32", 0.1, Math.fround(0.1)],
+    ["f16", 0.1, Math.f16round(0.1)],
+    ["bf16", 1 + 2 ** -8, 1],
+    ["bf16", 1 + 3 * 2 ** -8, 1 + 2 ** -6],
+    ["e8m0", 3.1, 4],
+    ["e8m0", 2.9, 2],
+    ["e4m3fn", 0.3, 0.3125],
+    ["e4m3fn", 1e9, 448],
+    ["f16", 1e-9, 0],
+  ];
+  for (const [format, step, expected] of cases) assert.equal(roundStep(format, step), expected, `${format} ${step}`);
+});
