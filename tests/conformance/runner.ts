@@ -3,6 +3,8 @@
 import { evaluateGraph } from "../../compiler/ir/evaluate/mod.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { Tensor } from "../../compiler/ir/tensor.ts";
+import type { WasmVariant } from "../../targets/wasm/kernel.ts";
+import { runCompiled } from "../../targets/wasm/run_graph.ts";
 
 /** Tensors by the names of the graph's inputs in, by those of its outputs out. */
 export interface Runner {
@@ -15,4 +17,12 @@ const evaluator: Runner = {
   run: (graph, inputs) => Promise.resolve().then(() => evaluateGraph(graph, inputs).outputs),
 };
 
-export const runners: readonly Runner[] = [evaluator];
+function wasm(name: string, variant: WasmVariant): Runner {
+  return { name, run: (graph, inputs) => runCompiled(graph, inputs, { variant }) };
+}
+
+export const runners: readonly Runner[] = [
+  evaluator,
+  wasm("wasm simd128", "simd128"),
+  wasm("wasm relaxed", "relaxed"),
+];
