@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { InvariantError } from "../../compiler/diagnostics.ts";
 import { evaluateGraph } from "../../compiler/ir/evaluate/mod.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
-import { type Tensor, tensorParts } from "../../compiler/ir/tensor.ts";
+import { type PlainTensor, type Tensor, tensorParts } from "../../compiler/ir/tensor.ts";
 import { type KernelSelector, type WasmKernel, type WasmVariant, wasmVariants } from "../../targets/wasm/kernel.ts";
 import type { MathLibrary } from "../../targets/wasm/module.ts";
 import { lowerWasm, type WasmProgram } from "../../targets/wasm/program.ts";
@@ -37,11 +37,24 @@ export async function runKernels(
   return { program, expected: outputs, actual: { simd128: await run("simd128"), relaxed: await run("relaxed") } };
 }
 
-/** Asserts that every output of both variants has the evaluator's bits. */
+/** Asserts that every output of both variants has the evaluator's values; 0 and -0 are one value. */
 export function assertExact(run: KernelRun): void {
   for (const [name, expected] of Object.entries(run.expected)) {
     for (const variant of wasmVariants) {
-      assert.deepEqual(tensorParts(run.actual[variant][name]), tensorParts(expected), `${name}, ${variant}`);
+      const parts = tensorParts(run.actual[variant][name]);
+      tensorParts(expected).forEach(({ role, tensor }, index) => {
+        assert.equal(parts[index]?.role, role);
+        assertSameValues(parts[index].tensor, tensor, `${name}.${role}, ${variant}`);
+      });
     }
+  }
+}
+
+function assertSameValues(actual: PlainTensor, expected: PlainTensor, what: string): void {
+  assert.equal(actual.element, expected.element, what);
+  assert.deepEqual(actual.shape, expected.shape, what);
+  for (let index = 0; index < expected.data.length; index++) {
+    const [x, y] = [actual.data[index], expected.data[index]];
+    assert.ok(x === y || Number.isNaN(x) && Number.isNaN(y), `${what}[${index}] is ${x}, wants ${y}`);
   }
 }

@@ -6,18 +6,27 @@ import type { NodeOf, ValueName } from "../../../compiler/ir/node.ts";
 import type { QuantizedTensor } from "../../../compiler/ir/tensor.ts";
 import { isPlain } from "../../../compiler/ir/tensor.ts";
 import { schemeOf, type TensorType } from "../../../compiler/ir/types.ts";
-import { formatBits, formatName } from "../../../compiler/numeric/number_format.ts";
+import { formatBits, formatName, type IntFormat, intRange } from "../../../compiler/numeric/number_format.ts";
 import { type Region, regionOutputs } from "../../region.ts";
-import type { KernelSelector, PackedWeights, SelectContext, WasmKernel, WasmVariant } from "../kernel.ts";
+import {
+  type KernelSelector,
+  type PackedWeights,
+  type SelectContext,
+  type WasmKernel,
+  type WasmVariant,
+  wasmVariants,
+} from "../kernel.ts";
 import { type Lines, printFunction } from "../text.ts";
 import { constantNode } from "./constants.ts";
-import { type CoreOf, dotLoops, rowBlockOf, setRows } from "./engine.ts";
+import { type CoreOf, type DotCore, dotLoops, rowBlockOf, setRows } from "./engine.ts";
 import { contractionExtras, type Finish, type Parameter, planFinish } from "./finish.ts";
 import { floatCore } from "./float.ts";
 import { int8Core, type Int8CoreOptions, type LeftCodes } from "./int8.ts";
 import { matrixView, type QuantizedMatrix, quantizedMatrix } from "./matrix.ts";
+import { nibbleCore, type NibbleLayout, nibbleRowBytes } from "./nibble.ts";
 import { packFloatPanels } from "./pack_float.ts";
 import { codeShift, hasZeros, packInt8Panels } from "./pack_int8.ts";
+import { fitsHalf, nibbleCodes, packNibblePanels } from "./pack_nibble.ts";
 import { type RowSpace, rowSpace } from "./rows.ts";
 
 type Declined = { readonly declined: string };
@@ -203,6 +212,10 @@ function selectInteger(problem: DotProblem): WasmKernel | Declined {
   }
   const matrix = quantizedMatrix(tensor, problem.transposeB);
   if (matrix === undefined) return { declined: "weights are wider than 8 bits" };
+  if (formatBits(tensor.scheme.format) <= 4) {
+    const kernel = selectNibble(problem, left, tensor.scheme.format, matrix);
+    if (!("declined" in kernel)) return kernel;
+  }
   return selectInt8(problem, left, tensor, matrix);
 }
 
@@ -237,9 +250,6 @@ function selectInt8(
   const layout = `int8-panels(columns=${panelColumns},block=${matrix.block},steps=${sums === "real" ? 1 : 0},zeros=${
     options.weightZeros ? 1 : 0
   })`;
-  const leading: Parameter[] = [{ name: "a", operand: { kind: "value", value: a, part: "codes" } }];
-  if (sums === "real") leading.push({ name: "a_steps", operand: { kind: "value", value: a, part: "steps" } });
-  if (left.zeros !== "none") leading.push({ name: "a_zeros", operand: { kind: "value", value: a, part: "zeros" } });
   const leftName = `${left.signed ? "i8" : "u8"}:${left.steps}:${left.zeros}`;
   return dotKernel({
     family: "matmul.int8",
@@ -249,7 +259,7 @@ function selectInt8(
     header: int8Header(options),
     problem,
     finish,
-    leading,
+    leading: leftParameters(a, left, sums === "real"),
     weights: {
       key: `${hash}/${layout}${transposeB ? "/transposed" : ""}`,
       layout,
@@ -260,6 +270,81 @@ function selectInt8(
     scratchBytes: rowBlock * core.rowBytes,
     rowBlock,
   });
+}
+
+/** Rows of a tile of nibble kernels: each sum takes an i16 and an f32 register. */
+const nibbleTileRows = 4;
+
+function selectNibble(
+  problem: DotProblem,
+  left: LeftCodes,
+  format: IntFormat,
+  matrix: QuantizedMatrix,
+): WasmKernel | Declined {
+  const { depth, columns, node, a, b, hash, transposeB, space } = problem;
+  const real = node.attributes.result.kind === "real";
+  const codes = nibbleCodes(matrix, intRange(format).min);
+  if (codes === undefined) return { declined: "zero points outside the codes" };
+  if (matrix.blocks > 1 && (depth % matrix.block !== 0 || matrix.block % 8 !== 0)) return { declined: "ragged blocks" };
+  const panelColumns = panelWidth(columns, 8);
+  const finish = problem.finishOf(panelColumns);
+  if ("declined" in finish) return finish;
+  const layout: NibbleLayout = {
+    depth,
+    block: matrix.block,
+    panelColumns,
+    step: real ? (fitsHalf(matrix.steps) ? "f16" : "f32") : undefined,
+    zeros: codes.zero === undefined,
+    sums: left.zeros !== "none" || !left.signed,
+  };
+  const coreOf = (variant: WasmVariant): DotCore =>
+    nibbleCore({ layout, tileRows: nibbleTileRows, left, zero: codes.zero ?? 0, variant });
+  const rowBytes = Math.max(...wasmVariants.map((variant) => nibbleRowBytes(layout, variant)));
+  const rowBlock = rowBlockOf(space, rowBytes, nibbleTileRows);
+  const text = `columns=${panelColumns},block=${matrix.block},step=${layout.step ?? "none"},zeros=${
+    layout.zeros ? "block" : codes.zero
+  },sums=${layout.sums ? 1 : 0}`;
+  const leftName = `${left.signed ? "i8" : "u8"}:${left.steps}:${left.zeros}`;
+  return dotKernel({
+    family: "matmul.int4",
+    details: `tile=${nibbleTileRows}x${panelColumns},a=${leftName},w=${text}`,
+    header: nibbleHeader(layout, left),
+    problem,
+    finish,
+    leading: leftParameters(a, left, real),
+    weights: {
+      key: `${hash}/nibble-panels(${text})${transposeB ? "/transposed" : ""}`,
+      layout: `nibble-panels(${text})`,
+      value: b,
+      pack: () => packNibblePanels(matrix, codes, layout),
+    },
+    coreOf,
+    scratchBytes: rowBlock * rowBytes,
+    rowBlock,
+  });
+}
+
+function nibbleHeader(layout: NibbleLayout, left: LeftCodes): string[] {
+  const a = left.zeros === "none" ? "a[m][k]" : "(a[m][k] - a_zero)";
+  const dot = `dot = sum over k of ${a} * (u[k][n] - z[n]), u in 0..15, exact`;
+  if (layout.step === undefined) return [`sum[m][n] = ${dot}`];
+  return layout.block < layout.depth
+    ? [
+      "y[m][n] = sum over blocks of (a_step[m] * w_step[block][n]) * f32(dot)",
+      `${dot}, within a block of ${layout.block}`,
+    ]
+    : ["y[m][n] = (a_step[m] * w_step[n]) * f32(dot)", dot];
+}
+
+function leftParameters(a: ValueName, left: LeftCodes, real: boolean): Parameter[] {
+  const part = (name: string, role: "codes" | "steps" | "zeros"): Parameter => ({
+    name,
+    operand: { kind: "value", value: a, part: role },
+  });
+  const parameters = [part("a", "codes")];
+  if (real) parameters.push(part("a_steps", "steps"));
+  if (left.zeros !== "none") parameters.push(part("a_zeros", "zeros"));
+  return parameters;
 }
 
 function int8Header(options: Int8CoreOptions): string[] {

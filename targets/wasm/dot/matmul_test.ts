@@ -12,7 +12,7 @@ import {
   type Tensor,
 } from "../../../compiler/ir/tensor.ts";
 import { quantizedType, tensorType } from "../../../compiler/ir/types.ts";
-import { int8, intFormat, uint8 } from "../../../compiler/numeric/number_format.ts";
+import { int4, int8, intFormat, uint4, uint8 } from "../../../compiler/numeric/number_format.ts";
 import type { QuantScheme } from "../../../compiler/numeric/scheme.ts";
 import { stepShape } from "../../../compiler/numeric/scheme.ts";
 import { uniform } from "../../../tests/support/random.ts";
@@ -47,9 +47,15 @@ export function randomQuantized(random: () => number, shape: readonly number[], 
     element: "f32",
     shape,
     codes,
-    steps: floatTensor(steps, Float32Array.from({ length: count }, () => Math.fround(random() / 50 + 1e-3))),
+    steps: floatTensor(steps, Float32Array.from({ length: count }, () => randomStep(random, scheme.step))),
     ...(scheme.zeroPoint ? { zeros: plainTensor("i32", steps, Int32Array.from({ length: count }, code)) } : {}),
   };
+}
+
+/** A step of either sign; now and then one that is subnormal in f16. */
+function randomStep(random: () => number, format: QuantScheme["step"]): number {
+  const step = (random() / 50 + 1e-3) * (random() < 0.1 ? -1 : 1) * (random() < 0.1 ? 2 ** -12 : 1);
+  return format === "f16" ? Math.f16round(step) : Math.fround(step);
 }
 
 function assertClose(actual: Tensor, expected: Tensor, bound: (index: number) => number, what: string): void {
@@ -237,5 +243,46 @@ Deno.test("matmul runs an epilogue over full, per-column and per-row operands al
     }, selectMatmul);
     assert.equal(run.program.steps.length, 1);
     assertExact(run);
+  }
+});
+
+const nibbleCase = fc.record({
+  rows: fc.integer({ min: 1, max: 9 }),
+  depth: fc.integer({ min: 1, max: 140 }),
+  columns: fc.integer({ min: 1, max: 21 }),
+  leftFormat: fc.constantFrom(int8, uint8, intFormat(4, true)),
+  leftPerRow: fc.boolean(),
+  leftZero: fc.boolean(),
+  rightFormat: fc.constantFrom(int4, uint4, intFormat(3, true), intFormat(2, false)),
+  rightPerRow: fc.boolean(),
+  rightZero: fc.boolean(),
+  result: fc.constantFrom("real" as const, "accumulator" as const),
+  seed: fc.nat(),
+});
+
+Deno.test("int4 matmul equals the evaluator for any steps, zero points and tails", async () => {
+  await fc.assert(
+    fc.asyncProperty(nibbleCase, async (options) => {
+      await checkInteger({
+        ...options,
+        left: scheme(options.leftFormat, [options.leftPerRow ? 1 : "all", "all"], options.leftZero),
+        right: scheme(options.rightFormat, [options.rightPerRow ? 1 : "all", "all"], options.rightZero),
+      });
+    }),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("int4 matmul equals the evaluator over blocks of the depth", async () => {
+  for (const [depth, block] of [[32, 16], [64, 32], [96, 48], [80, 40], [48, 8], [256, 128], [192, 64]]) {
+    for (const rows of [1, 2, 7]) {
+      for (const zero of [false, true]) {
+        for (const step of ["f32", "f16"] as const) {
+          const left = scheme(zero && rows === 2 ? uint8 : int8, [1, "all"], zero && rows !== 1);
+          const right = { ...scheme(zero ? uint4 : int4, [1, block], zero), step };
+          await checkInteger({ rows, depth, columns: 13, left, right, result: "real", seed: depth + rows });
+        }
+      }
+    }
   }
 });

@@ -1,0 +1,460 @@
+/**
+ * 8-bit x 4-bit integers with exact sums. Weights are codes u in 0..15 with a zero point z, two to a byte.
+ *
+ *   Σ (a - za)(u - z) = Σ a u - z Σ a - za Σ (u - z)
+ *
+ * The relaxed variant multiplies bytes and adds neighbours into i16 lanes: |Σ of 16 products| <= 16 * 128 * 15 < 2^15, so
+ * 32 steps of depth fit before the lanes are widened. The sum starts at -z Σ a, which keeps the lanes in range at the end;
+ * on the way they may wrap, which modular addition undoes.
+ */
+
+import type { WasmVariant } from "../kernel.ts";
+import { advance, constant, countedLoop, get, type Lines, load, op, set, store, sum, times } from "../text.ts";
+import type { DotCore } from "./engine.ts";
+import { type LeftCodes, swapHalves } from "./int8.ts";
+
+/** Storage of weight steps in panels. */
+export type PanelStep = "f32" | "f16";
+
+export interface NibbleLayout {
+  readonly depth: number;
+  /** Extent of a block that shares a weight step, or the whole depth; a multiple of 8 unless it is the whole depth. */
+  readonly block: number;
+  readonly panelColumns: number;
+  /** Absent for integer sums, which need no steps. */
+  readonly step?: PanelStep;
+  /** Zero points stand in the panels where they vary. */
+  readonly zeros: boolean;
+  /** Sums Σ (u - z) stand in the panels where the left codes have a zero point of their own. */
+  readonly sums: boolean;
+}
+
+export interface NibbleCoreOptions {
+  readonly layout: NibbleLayout;
+  readonly tileRows: number;
+  readonly left: LeftCodes;
+  /** The zero point of every block, where it does not vary. */
+  readonly zero: number;
+  readonly variant: WasmVariant;
+}
+
+/** Most depth between two widenings. */
+const longestSegment = 32;
+
+export interface NibbleShape {
+  /** Depth of a block as stored. */
+  readonly blockDepth: number;
+  readonly blocks: number;
+  /** Depth between widenings; divides the block. */
+  readonly segment: number;
+  readonly segments: number;
+  /** Bytes of a block: steps, zeros, sums, codes in this order. */
+  readonly stepsAt: number;
+  readonly zerosAt: number;
+  readonly sumsAt: number;
+  readonly codesAt: number;
+  readonly blockBytes: number;
+}
+
+export function nibbleShape(layout: NibbleLayout): NibbleShape {
+  const { depth, block, panelColumns, step } = layout;
+  const whole = block >= depth;
+  const unit = depth > 8 * 3 ? longestSegment : 8;
+  const blockDepth = whole ? Math.ceil(depth / unit) * unit : block;
+  let segment = Math.min(longestSegment, blockDepth);
+  while (blockDepth % segment !== 0) segment -= 8;
+  const zerosAt = step === undefined ? 0 : panelColumns * (step === "f16" ? 2 : 4);
+  const sumsAt = zerosAt + (layout.zeros ? panelColumns : 0);
+  const codesAt = sumsAt + (layout.sums ? 4 * panelColumns : 0);
+  return {
+    blockDepth,
+    blocks: whole ? 1 : Math.ceil(depth / block),
+    segment,
+    segments: blockDepth / segment,
+    stepsAt: 0,
+    zerosAt,
+    sumsAt,
+    codesAt,
+    blockBytes: codesAt + panelColumns * blockDepth / 2,
+  };
+}
+
+/** Bytes of a segment of a prepared row: two i16 sums, then codes of one byte (relaxed) or two (simd128). */
+function segmentBytes(shape: NibbleShape, variant: WasmVariant): number {
+  return 4 + shape.segment * (variant === "relaxed" ? 1 : 2);
+}
+
+export function nibbleRowBytes(layout: NibbleLayout, variant: WasmVariant): number {
+  const shape = nibbleShape(layout);
+  return Math.ceil(shape.blocks * shape.segments * segmentBytes(shape, variant) / 16) * 16;
+}
+
+export function nibbleCore(options: NibbleCoreOptions): DotCore {
+  const { layout, tileRows, variant } = options;
+  const shape = nibbleShape(layout);
+  return {
+    panelColumns: layout.panelColumns,
+    panelBytes: shape.blocks * shape.blockBytes,
+    rowBytes: nibbleRowBytes(layout, variant),
+    tileRows,
+    prepare: prepareRow(options, shape),
+    tile: (rows) => nibbleTile(options, shape, rows),
+  };
+}
+
+/**
+ * Copies a row of codes segment by segment, each after the sums that its weights' zero points multiply. Lane 0 of a
+ * column takes k % 4 in {0, 1}, lane 1 the rest.
+ */
+function prepareRow(options: NibbleCoreOptions, shape: NibbleShape): Lines {
+  const { layout } = options;
+  const segments = shape.blocks * shape.segments;
+  const whole = Math.floor(layout.depth / shape.segment);
+  const segment = (valid: number): Lines => prepareSegment(options, shape, valid);
+  const lines: (string | Lines)[] = [
+    set("from", sum(get("a"), times(get("source_row"), layout.depth))),
+    set("to", get("prepared")),
+  ];
+  if (whole > 0) lines.push(...countedLoop("prepare", "k", whole, segment(shape.segment)));
+  for (let index = whole; index < segments; index++) {
+    lines.push(...segment(Math.max(0, layout.depth - index * shape.segment)));
+  }
+  return lines;
+}
+
+function prepareSegment(options: NibbleCoreOptions, shape: NibbleShape, valid: number): Lines {
+  const { left, variant } = options;
+  const lines: string[] = [];
+  const groups = shape.segment / 8;
+  for (let group = 0; group < groups; group++) {
+    const count = Math.min(8, valid - 8 * group);
+    lines.push(...loadGroup(left, 8 * group, count));
+    if (variant === "relaxed") {
+      lines.push(`(v128.store64_lane offset=${4 + 8 * group} 0 ${get("to")} ${get("v_codes")})`);
+    } else {
+      const order = [0, 2, 1, 3, 4, 6, 5, 7];
+      const shuffled = op(
+        `i8x16.shuffle ${[...order, ...order].join(" ")}`,
+        get("v_codes"),
+        get("v_codes"),
+      );
+      lines.push(store("v128.store", get("to"), op("i16x8.extend_low_i8x16_s", shuffled), 4 + 16 * group));
+    }
+    const pairs = op("i16x8.extadd_pairwise_i8x16_s", get("v_codes"));
+    lines.push(set("v_pairs", group === 0 ? pairs : op("i16x8.add", get("v_pairs"), pairs)));
+  }
+  const both = op(
+    "i16x8.add",
+    get("v_pairs"),
+    op(`i8x16.shuffle 4 5 6 7 0 1 2 3 12 13 14 15 8 9 10 11`, get("v_pairs"), get("v_pairs")),
+  );
+  const factor = options.layout.zeros ? -1 : -options.zero;
+  lines.push(
+    `(v128.store32_lane 0 ${get("to")} ${op("i16x8.mul", both, `(v128.const i16x8${` ${factor}`.repeat(8)})`)})`,
+  );
+  lines.push(advance("from", shape.segment), advance("to", segmentBytes(shape, variant)));
+  return lines;
+}
+
+/** Eight codes as signed bytes in the low half of `$v_codes`, zeros after `count` and in the high half. */
+function loadGroup(left: LeftCodes, offset: number, count: number): string[] {
+  if (count <= 0) return [set("v_codes", "(v128.const i32x4 0 0 0 0)")];
+  const lines = [set("v_codes", load("v128.load64_zero", get("from"), offset))];
+  if (!left.signed) {
+    lines.push(set("v_codes", op("v128.xor", get("v_codes"), "(v128.const i64x2 0x8080808080808080 0)")));
+  }
+  if (count < 8) {
+    const mask = Array.from({ length: 16 }, (_, lane) => (lane < count ? -1 : 0)).join(" ");
+    lines.push(set("v_codes", op("v128.and", get("v_codes"), `(v128.const i8x16 ${mask})`)));
+  }
+  return lines;
+}
+
+function nibbleTile(options: NibbleCoreOptions, shape: NibbleShape, rows: number): Lines {
+  const { layout, left } = options;
+  const real = layout.step !== undefined;
+  const sums = each(
+    rows,
+    layout.panelColumns / 4,
+    (row, vector) => set(`v_sum_${row}_${vector}`, "(v128.const i32x4 0 0 0 0)"),
+  );
+  const body = blockOfDepth(options, shape, rows);
+  const lines: (string | Lines)[] = [set("w", get("panel")), set("xk", get("x")), ...constants(options)];
+  if (real && left.steps === "row") {
+    lines.push(set("steps_at", sum(get("a_steps"), op("i32.shl", get("row_at"), constant(2)))));
+  }
+  if (shape.blocks === 1) return [...lines, ...body];
+  return [
+    ...lines,
+    ...sums,
+    ...countedLoop("blocks_of_depth", "block_index", shape.blocks, body),
+  ];
+}
+
+function each<T>(rows: number, vectors: number, visit: (row: number, vector: number) => T): T[] {
+  return Array.from({ length: rows }, (_, row) => Array.from({ length: vectors }, (_, vector) => visit(row, vector)))
+    .flat();
+}
+
+/** One block: exact sums in `$v_acc`, then scaled and added to `$v_sum`. */
+function blockOfDepth(options: NibbleCoreOptions, shape: NibbleShape, rows: number): Lines {
+  const { layout, variant } = options;
+  const vectors = layout.panelColumns / 4;
+  const lines: (string | Lines)[] = [];
+  if (layout.zeros) lines.push(...expandZeros(layout, shape, variant));
+  const codeBytes = layout.panelColumns * shape.blockDepth / 2;
+  if (shape.segments === 1) {
+    lines.push(...segmentSums(options, shape, rows, shape.codesAt));
+    if (variant === "relaxed") {
+      lines.push(...each(rows, vectors, (row, vector) => set(`v_acc_${row}_${vector}`, widen(row, vector))));
+    }
+    lines.push(set("w_end", plusBlock(shape)));
+  } else {
+    lines.push(...each(rows, vectors, (row, vector) => set(`v_acc_${row}_${vector}`, "(v128.const i32x4 0 0 0 0)")));
+    lines.push(
+      set("wk", sum(get("w"), constant(shape.codesAt))),
+      set("w_end", plusBlock(shape)),
+      "(loop $segments",
+      [
+        ...segmentSums(options, shape, rows, 0),
+        ...(variant === "relaxed"
+          ? each(
+            rows,
+            vectors,
+            (row, vector) =>
+              set(`v_acc_${row}_${vector}`, op("i32x4.add", get(`v_acc_${row}_${vector}`), widen(row, vector))),
+          )
+          : []),
+        advance("wk", codeBytes / shape.segments),
+        `(br_if $segments (i32.lt_u ${get("wk")} ${get("w_end")}))`,
+      ],
+      ")",
+    );
+  }
+  if (layout.sums) lines.push(...subtractLeftZero(options, shape, rows));
+  lines.push(...addBlock(options, shape, rows));
+  lines.push(set("w", get("w_end")));
+  return lines;
+}
+
+function plusBlock(shape: NibbleShape): string {
+  return sum(get("w"), constant(shape.blockBytes));
+}
+
+/** The two i16 halves of each column, added. */
+function widen(row: number, vector: number): string {
+  return op("i32x4.extadd_pairwise_i16x8_s", get(`v_half_${row}_${vector}`));
+}
+
+/** Zero points of the block as i16 pairs, one pair per column. */
+function expandZeros(layout: NibbleLayout, shape: NibbleShape, variant: WasmVariant): string[] {
+  const lines: string[] = [];
+  const swizzle = swizzleOf(variant);
+  for (let vector = 0; vector < layout.panelColumns / 4; vector++) {
+    const bytes = load("v128.load32_zero", get("w"), shape.zerosAt + 4 * vector);
+    lines.push(set(`v_z_${vector}`, op(swizzle, bytes, get("v_spread_zeros"))));
+  }
+  return lines;
+}
+
+/** Σ a u - z Σ a over a segment, left in `$v_half` (i16 pairs, relaxed) or added to `$v_acc` (i32, simd128). */
+function segmentSums(options: NibbleCoreOptions, shape: NibbleShape, rows: number, codesAt: number): Lines {
+  const { layout, variant } = options;
+  const vectors = layout.panelColumns / 4;
+  const rowBytes = nibbleRowBytes(layout, variant);
+  const pointer = shape.segments === 1 ? "w" : "wk";
+  const first = shape.segments === 1;
+  const lines: string[] = [];
+  for (let row = 0; row < rows; row++) {
+    if (!layout.zeros && options.zero === 0) {
+      for (let vector = 0; vector < vectors; vector++) lines.push(...startSum(options, row, vector, undefined, first));
+      continue;
+    }
+    lines.push(set("v_x", load("v128.load32_splat", get("xk"), row * rowBytes)));
+    for (let vector = 0; vector < vectors; vector++) lines.push(...startSum(options, row, vector, get("v_x"), first));
+  }
+  for (let group = 0; group < shape.segment / 8; group++) {
+    for (let vector = 0; vector < vectors; vector++) {
+      const offset = codesAt + 4 * layout.panelColumns * group + 16 * vector;
+      lines.push(set(`v_w_${vector}`, load("v128.load", get(pointer), offset)));
+    }
+    lines.push(
+      ...(variant === "relaxed"
+        ? bytesOfGroup(vectors, rows, rowBytes, group)
+        : pairsOfGroup(vectors, rows, rowBytes, group)),
+    );
+  }
+  lines.push(advance("xk", segmentBytes(shape, variant)));
+  return lines;
+}
+
+/** Starts (or, with i32 sums under way, goes on from) the correction -z Σ a. */
+function startSum(
+  options: NibbleCoreOptions,
+  row: number,
+  vector: number,
+  sums: string | undefined,
+  first: boolean,
+): string[] {
+  const { layout, variant } = options;
+  if (variant === "relaxed") {
+    const start = sums === undefined
+      ? "(v128.const i32x4 0 0 0 0)"
+      : layout.zeros
+      ? op("i16x8.mul", sums, get(`v_z_${vector}`))
+      : sums;
+    return [set(`v_half_${row}_${vector}`, start)];
+  }
+  const name = `v_acc_${row}_${vector}`;
+  if (sums === undefined) return first ? [set(name, "(v128.const i32x4 0 0 0 0)")] : [];
+  const pairs = layout.zeros ? get(`v_z_${vector}`) : `(v128.const i16x8${" 1".repeat(8)})`;
+  const correction = op("i32x4.dot_i16x8_s", sums, pairs);
+  return [set(name, first ? correction : op("i32x4.add", get(name), correction))];
+}
+
+const lowNibbles = `(v128.const i8x16${" 15".repeat(16)})`;
+
+/** Relaxed: low nibbles meet a[k..k+3], high nibbles a[k+4..k+7]; four k of a column side by side. */
+function bytesOfGroup(vectors: number, rows: number, rowBytes: number, group: number): string[] {
+  const lines: string[] = [];
+  for (let vector = 0; vector < vectors; vector++) {
+    const codes = get(`v_w_${vector}`);
+    lines.push(set(`v_high_${vector}`, op("v128.and", op("i16x8.shr_u", codes, constant(4)), get("v_mask"))));
+    lines.push(set(`v_w_${vector}`, op("v128.and", codes, get("v_mask"))));
+  }
+  for (let row = 0; row < rows; row++) {
+    for (const [half, name] of [["0", "v_w"], ["1", "v_high"]] as const) {
+      lines.push(set("v_x", load("v128.load32_splat", get("xk"), row * rowBytes + 4 + 8 * group + 4 * Number(half))));
+      for (let vector = 0; vector < vectors; vector++) {
+        // The second operand is the one that relaxed semantics restrict to 0..127.
+        const products = op("i16x8.relaxed_dot_i8x16_i7x16_s", get("v_x"), get(`${name}_${vector}`));
+        lines.push(set(`v_half_${row}_${vector}`, op("i16x8.add", get(`v_half_${row}_${vector}`), products)));
+      }
+    }
+  }
+  return lines;
+}
+
+const lowNibblesOfPairs = `(v128.const i16x8${" 15".repeat(8)})`;
+
+/** simd128: nibble j of every i16 lane meets the prepared pair j: (a0, a2), (a4, a6), (a1, a3), (a5, a7). */
+function pairsOfGroup(vectors: number, rows: number, rowBytes: number, group: number): string[] {
+  const lines: string[] = [];
+  const pairAt = [0, 8, 4, 12];
+  for (let nibble = 0; nibble < 4; nibble++) {
+    for (let vector = 0; vector < vectors; vector++) {
+      const codes = get(`v_w_${vector}`);
+      const moved = nibble === 0 ? codes : op("i16x8.shr_u", codes, constant(4 * nibble));
+      lines.push(set(`v_high_${vector}`, nibble === 3 ? moved : op("v128.and", moved, get("v_mask"))));
+    }
+    for (let row = 0; row < rows; row++) {
+      const offset = row * rowBytes + 4 + 16 * group + pairAt[nibble];
+      lines.push(set("v_x", load("v128.load32_splat", get("xk"), offset)));
+      for (let vector = 0; vector < vectors; vector++) {
+        const name = `v_acc_${row}_${vector}`;
+        const products = op("i32x4.dot_i16x8_s", get("v_x"), get(`v_high_${vector}`));
+        lines.push(set(name, op("i32x4.add", get(name), products)));
+      }
+    }
+  }
+  return lines;
+}
+
+/** - za Σ (u - z), with the row's zero point moved as its unsigned codes were. */
+function subtractLeftZero(options: NibbleCoreOptions, shape: NibbleShape, rows: number): Lines {
+  const { left, layout } = options;
+  const vectors = layout.panelColumns / 4;
+  const lines: string[] = [];
+  for (let vector = 0; vector < vectors; vector++) {
+    lines.push(set(`v_w_${vector}`, load("v128.load", get("w"), shape.sumsAt + 16 * vector)));
+  }
+  for (let row = 0; row < rows; row++) {
+    if (left.zeros === "none") lines.push(set("v_x", `(v128.const i32x4${" -128".repeat(4)})`));
+    else {
+      const zeros = left.zeros === "row"
+        ? sum(get("a_zeros"), op("i32.shl", get("row_at"), constant(2)))
+        : get("a_zeros");
+      const zero = load("v128.load32_splat", zeros, left.zeros === "row" ? 4 * row : 0);
+      lines.push(set("v_x", left.signed ? zero : op("i32x4.sub", zero, `(v128.const i32x4${" 128".repeat(4)})`)));
+    }
+    for (let vector = 0; vector < vectors; vector++) {
+      const name = `v_acc_${row}_${vector}`;
+      lines.push(set(name, op("i32x4.sub", get(name), op("i32x4.mul", get("v_x"), get(`v_w_${vector}`)))));
+    }
+  }
+  return lines;
+}
+
+/** sum += (stepA * stepB) * f32(acc), or the integer itself. */
+function addBlock(options: NibbleCoreOptions, shape: NibbleShape, rows: number): Lines {
+  const { layout, left } = options;
+  const vectors = layout.panelColumns / 4;
+  if (layout.step === undefined) {
+    return each(rows, vectors, (row, vector) => {
+      const [total, acc] = [`v_sum_${row}_${vector}`, get(`v_acc_${row}_${vector}`)];
+      return set(total, shape.blocks === 1 ? acc : op("i32x4.add", get(total), acc));
+    });
+  }
+  const lines: string[] = [];
+  for (let vector = 0; vector < vectors; vector++) {
+    lines.push(...loadSteps(`v_w_${vector}`, layout.step, shape.stepsAt, vector, options.variant));
+  }
+  for (let row = 0; row < rows; row++) {
+    const step = left.steps === "row"
+      ? load("v128.load32_splat", get("steps_at"), 4 * row)
+      : load("v128.load32_splat", get("a_steps"));
+    lines.push(set("v_x", step));
+    for (let vector = 0; vector < vectors; vector++) {
+      const total = `v_sum_${row}_${vector}`;
+      const steps = op("f32x4.mul", get("v_x"), get(`v_w_${vector}`));
+      const value = op("f32x4.mul", steps, op("f32x4.convert_i32x4_s", get(`v_acc_${row}_${vector}`)));
+      lines.push(set(total, shape.blocks === 1 ? value : op("f32x4.add", get(total), value)));
+    }
+  }
+  return lines;
+}
+
+/** Indices of 128 and more give 0: in range for the strict form, and a set top bit for the relaxed one. */
+function swizzleOf(variant: WasmVariant): string {
+  return variant === "relaxed" ? "i8x16.relaxed_swizzle" : "i8x16.swizzle";
+}
+
+/** Constants that inner loops keep in locals: engines build a vector constant anew at every use. */
+function constants(options: NibbleCoreOptions): string[] {
+  const { layout, variant } = options;
+  const lines = [set("v_mask", variant === "relaxed" ? lowNibbles : lowNibblesOfPairs)];
+  if (layout.zeros) {
+    const lanes = Array.from({ length: 4 }, (_, lane) => `${lane} 128 ${lane} 128`).join(" ");
+    lines.push(set("v_spread_zeros", `(v128.const i8x16 ${lanes})`));
+  }
+  if (layout.step === "f16") lines.push(...halfConstants());
+  return lines;
+}
+
+/** Locals that `loadSteps` reads for f16. */
+export function halfConstants(): string[] {
+  const lanes = Array.from({ length: 4 }, (_, lane) => `128 128 ${2 * lane} ${2 * lane + 1}`).join(" ");
+  return [
+    set("v_half_lanes", `(v128.const i8x16 ${lanes})`),
+    set("v_half_mask", `(v128.const i32x4${" 0x8fffffff".repeat(4)})`),
+    set("v_half_scale", `(v128.const i32x4${" 0x77800000".repeat(4)})`),
+  ];
+}
+
+/**
+ * Four steps as f32. An f16's bits under the sign, moved to where f32 keeps them, are the value times 2^-112; scaling
+ * by 2^112 is exact and sets subnormals right.
+ */
+export function loadSteps(
+  name: string,
+  step: PanelStep,
+  offset: number,
+  vector: number,
+  variant: WasmVariant,
+): string[] {
+  if (step === "f32") return [set(name, load("v128.load", get("w"), offset + 16 * vector))];
+  const halves = load("v128.load64_zero", get("w"), offset + 8 * vector);
+  const high = op(swizzleOf(variant), halves, get("v_half_lanes"));
+  const moved = op("v128.and", op("i32x4.shr_s", high, constant(3)), get("v_half_mask"));
+  return [set(name, op("f32x4.mul", moved, get("v_half_scale")))];
+}
