@@ -15,7 +15,9 @@ import { importGguf } from "./gguf/mod.ts";
 import { importHuggingFace } from "./huggingface/mod.ts";
 import type { ImportedModel, ImportOptions } from "./model.ts";
 import { importOnnx } from "./onnx/import_onnx.ts";
+import { importQir } from "./qir.ts";
 import { fileKind, headLength } from "./source_kind.ts";
+import { importTfjs } from "./tfjs/mod.ts";
 
 export type { Binding, ImportedModel, ImportOptions, ImportProgress, ModelFormat } from "./model.ts";
 
@@ -65,8 +67,9 @@ async function importFile(path: string, options: ImportOptions): Promise<Outcome
     case "gguf":
       return await importGguf(path, options);
     case "tfjs":
+      return await importTfjs(path, options);
     case "qir":
-      return failure(errorDiagnostic("Q1009", `${path} is ${kind.format}, which is not read yet`));
+      return importQir(path, options);
     case "safetensors":
       return await importHuggingFace(dirname(path), options);
   }

@@ -189,13 +189,15 @@ function reportUnbound(
   if (unbound.length === 0) return;
   const names = unbound.map((entry) => `"${entry.name}"`).join(", ");
   diagnostics.push(errorDiagnostic("Q1040", `Symbolic axes without a value: ${names}`, {
-    notes: unbound.map(({ name, places }) =>
-      `"${name}" is ${
-        places.map((place) => `axis ${place.axis} of "${place.input}"`).join(", ") || "part of an expression"
-      }`
-    ),
+    notes: unbound.map(({ name, places }) => `"${name}" is ${placesText(places)}`),
     help: `Give each a number or a range: --bind ${unbound.map((entry) => `${entry.name}=N`).join(",")}`,
   }));
+}
+
+function placesText(places: FreeName["places"]): string {
+  if (places.length === 0) return "part of an expression";
+  const shown = places.slice(0, 4).map((place) => `axis ${place.axis} of "${place.input}"`).join(", ");
+  return places.length > 4 ? `${shown} and of ${places.length - 4} more` : shown;
 }
 
 /** Names the graph's symbols: the dynamic axis is `seq`, further ones keep their own names. */

@@ -4,13 +4,13 @@ import type { Graph } from "../../../ir/graph.ts";
 import type { NodeEvaluator } from "../folding_builder.ts";
 import { withoutDeadNodes } from "../dead_nodes.ts";
 import { raiseContraction } from "./contraction.ts";
-import { foldSmallDecodings, raiseGather } from "./decoded_constant.ts";
+import { foldSmallDecodings, raiseGather, raiseGatheredCodes } from "./decoded_constant.ts";
 import { raiseDynamicProduct } from "./dynamic_product.ts";
 import { rebuild } from "./rebuilding.ts";
 import { raiseMoves, raiseRequantize } from "./requantize.ts";
 
 /** The rules in the order in which they are tried on each node. */
-const rules = [raiseGather, raiseContraction, raiseMoves, raiseRequantize, raiseDynamicProduct];
+const rules = [raiseGather, raiseGatheredCodes, raiseContraction, raiseMoves, raiseRequantize, raiseDynamicProduct];
 
 /** A graph without quantized values is returned as it is. */
 export function raiseQdq(graph: Graph, evaluate: NodeEvaluator): Graph {
