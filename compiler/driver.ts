@@ -1,5 +1,6 @@
 /** The driver: a model file in, an artifact out. Everything between is a pass or a target. */
 
+import { basename, dirname, extname, resolve } from "node:path";
 import {
   type Diagnostic,
   DiagnosticError,
@@ -18,7 +19,7 @@ import { resolveRecipe } from "./recipe/resolve.ts";
 import type { Recipe } from "./recipe/schema.ts";
 import { type CalibrationData, plainContext } from "./rewrite/pass.ts";
 import { type Artifact, buildArtifact } from "../targets/artifact/build.ts";
-import { makeSelfTest } from "../targets/artifact/self_test.ts";
+import { makeSelfTest } from "../targets/artifact/selftest.ts";
 import { refuseFolder, writeArtifact } from "../targets/artifact/write.ts";
 import { targets } from "../targets/mod.ts";
 import type { Emitted, Target } from "../targets/target.ts";
@@ -43,6 +44,8 @@ export interface PrepareOptions {
   readonly logits?: "all" | "last";
   /** Samples for recipes that measure ranges, read once the model's inputs are known. */
   readonly calibration?: (imported: ImportedModel) => Promise<Outcome<CalibrationData>>;
+  /** Name of the artifact and its files; that of the model's file or folder when absent. */
+  readonly name?: string;
   readonly onProgress?: (progress: Progress) => void;
 }
 
@@ -100,7 +103,10 @@ export async function prepareModel(options: PrepareOptions): Promise<Outcome<Pre
     onProgress: ({ pass, fraction }) => report(pass === "" ? "passes" : pass, fraction),
   });
   if (!applied.ok) return failure(...diagnostics, ...applied.diagnostics);
-  const legal = await legalize(applied.value.graph, target.value);
+  const legal = await legalize(
+    { ...applied.value.graph, name: options.name ?? modelName(options.model) },
+    target.value,
+  );
   const unsupported = unsupportedSchemes(legal, target.value);
   if (unsupported.length > 0) return failure(...diagnostics, ...unsupported);
   return success({
@@ -155,6 +161,13 @@ export async function compileModel(options: CompileOptions): Promise<Outcome<Com
   await writeArtifact(options.out, result.value.artifact.files);
   options.onProgress?.({ stage: "write", fraction: 1 });
   return result;
+}
+
+/** The stem of the file's name; of its folder's where that says nothing. */
+function modelName(path: string): string {
+  const full = resolve(path);
+  const stem = basename(full, extname(full));
+  return /^(model|index|graph|network)$/i.test(stem) ? basename(dirname(full)) : stem;
 }
 
 async function legalize(graph: Graph, target: Target): Promise<Graph> {

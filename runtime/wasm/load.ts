@@ -15,7 +15,8 @@ export async function loadModel(spec: ModelSpec, home: string | URL, options: Lo
   if (variant !== "auto" && !Object.hasOwn(spec.kernels, variant)) {
     throw new TypeError(`Variants are "simd128" and "relaxed", not "${variant}"`);
   }
-  const base = new URL(options.base ?? home, home);
+  signal?.throwIfAborted();
+  const base = options.base === undefined ? home : folderUrl(new URL(options.base, home));
   const chosen = variant === "auto" ? (hasRelaxedSimd() ? "relaxed" : "simd128") : variant;
   const memory = allocate(spec);
   const [module] = await Promise.all([
@@ -30,6 +31,11 @@ export async function loadModel(spec: ModelSpec, home: string | URL, options: Lo
     variant: chosen,
     readSelfTest: () => readBytes(new URL(spec.selfTest, base)),
   });
+}
+
+/** Relative names count from a folder only where its URL ends in a slash. */
+function folderUrl(url: URL): URL {
+  return url.pathname.endsWith("/") ? url : new URL(`${url.pathname.split("/").pop()}/`, url);
 }
 
 function allocate(spec: ModelSpec): WebAssembly.Memory {
@@ -56,7 +62,7 @@ async function compile(bytes: Uint8Array<ArrayBuffer>, variant: string): Promise
 
 async function readWeights(
   spec: ModelSpec,
-  base: URL,
+  base: string | URL,
   memory: WebAssembly.Memory,
   verify: boolean,
   signal: AbortSignal | undefined,

@@ -2,7 +2,7 @@
 
 import type { InputTensor, Model, NumberArray, OutputTensor, SelfTestResult, TensorInfo } from "./api.ts";
 import { arrayName, bytesPerElement, elementBytes, viewAs } from "./elements.ts";
-import { runSelfTest } from "./self_test.ts";
+import { runSelfTest } from "./selftest.ts";
 import { extentAt, type GivenShape, shapeText, sizeOf, solveSymbols, type SymbolValues } from "./shapes.ts";
 import type { ModelSpec, PortSpec } from "./spec.ts";
 import { eachRun } from "./strided.ts";

@@ -12,7 +12,9 @@ export interface TestTensor {
   readonly offset: number;
 }
 
+/** Every `stride`-th entry of an output is held, from the first on. */
 export interface TestOutput extends TestTensor {
+  readonly stride: number;
   /** Largest |actual - expected|. */
   readonly tolerance: number;
 }
@@ -31,7 +33,8 @@ export function runSelfTest(
   const start = 8 + new DataView(file.buffer, file.byteOffset).getUint32(0, true);
   const header: TestHeader = JSON.parse(new TextDecoder().decode(file.subarray(8, start)));
   const arrays = file.slice(start).buffer;
-  const arrayOf = ({ element, shape, offset }: TestTensor) => viewAs(element, arrays, offset, sizeOf(shape));
+  const arrayOf = ({ element, shape, offset }: TestTensor, stride = 1) =>
+    viewAs(element, arrays, offset, Math.ceil(sizeOf(shape) / stride));
   let worst: WorstEntry = { run: 0, output: "", index: 0, expected: 0, actual: 0, tolerance: 0 };
   let worstShare = -1;
   let failed = 0;
@@ -40,12 +43,13 @@ export function runSelfTest(
     const given = inputs.map((tensor) => [tensor.name, { data: arrayOf(tensor), shape: tensor.shape }] as const);
     const results = run(Object.fromEntries(given));
     for (const wanted of outputs) {
-      const expected = arrayOf(wanted);
+      const { element, stride } = wanted;
+      const expected = arrayOf(wanted, stride);
       const actual = results[wanted.name].data;
       compared += expected.length;
       for (let entry = 0; entry < expected.length; entry++) {
-        const want = numberAt(expected, wanted.element, entry);
-        const got = numberAt(actual, wanted.element, entry);
+        const want = numberAt(expected, element, entry);
+        const got = numberAt(actual, element, entry * stride);
         const share = shareOfTolerance(want, got, wanted.tolerance);
         if (share > 1) failed++;
         if (share <= worstShare) continue;
@@ -53,7 +57,7 @@ export function runSelfTest(
         worst = {
           run: index,
           output: wanted.name,
-          index: entry,
+          index: entry * stride,
           expected: want,
           actual: got,
           tolerance: wanted.tolerance,
