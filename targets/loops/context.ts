@@ -4,6 +4,7 @@ import { type Extent, shapeBound, type SymbolTable } from "../../compiler/ir/ext
 import { type Graph, typeOf } from "../../compiler/ir/graph.ts";
 import type { OpAttributes, OpName, ValueName } from "../../compiler/ir/node.ts";
 import { stridesOf } from "../../compiler/ir/tensor.ts";
+import { viewsOf } from "../plan/views.ts";
 import type { Region } from "../region.ts";
 import { LoopBuilder } from "./build.ts";
 import { expressionScalar } from "./expression.ts";
@@ -65,6 +66,11 @@ export class Lowering {
     const state = this.#graph.states.find((candidate) => candidate.name === name);
     if (state === undefined) throw new InvariantError(`State "${name}" is not declared`);
     return operandOf({ kind: "state", state: name }, state.type, role, this.symbols);
+  }
+
+  /** Whether the plan lays the main node's output over its operand or state, so that it needs no copy. */
+  get isView(): boolean {
+    return !this.hasEpilogue && viewsOf(this.#region.main, this.#graph) !== undefined;
   }
 
   get hasEpilogue(): boolean {

@@ -1,15 +1,15 @@
 /** One entry of a contraction: the sum of products over the depth, and what ContractionResult makes of it. */
 
 import type { ContractionResult } from "../../../compiler/ir/node.ts";
-import { codeElement } from "../../../compiler/numeric/number_format.ts";
+import { codeElement, formatBits, type NumberFormat } from "../../../compiler/numeric/number_format.ts";
 import type { LoopBuilder, Variable } from "../build.ts";
-import { decodeCodeScalar, encodeCodeScalar } from "../codes.ts";
+import { decodeCodeScalar } from "../codes.ts";
 import type { Lowering } from "../context.ts";
 import { addIndex, dotIndex, indexOfScalar, minIndex, mulIndex } from "../index.ts";
-import { bufferOf, loadPart, loadReal, type Operand, partBounds, stepIndex } from "../operand.ts";
+import { bufferOf, loadPart, loadReal, type Operand, stepIndex } from "../operand.ts";
 import type { Index, LoopOrder, Scalar } from "../program.ts";
 import { accumulatorOf, add, binaryOf, castTo, compareOf, f32, literalOf, mul, scalarOfIndex, sub } from "../scalar.ts";
-import { encodeInteger } from "./quantize.ts";
+import { copySteps, encodeInteger, encodeQuotient, spreadIndex } from "./quantize.ts";
 
 /** The operands' indices at one depth. */
 export interface DepthPoint {
@@ -33,6 +33,8 @@ export interface Entry {
   readonly b: Operand;
   readonly indices: readonly Index[];
   readonly channel: Index;
+  /** Terms of the sum, at most. */
+  readonly depth: number;
   readonly origin: DepthPoint;
   readonly overDepth: (loop: DepthLoop, body: (at: DepthPoint) => void) => void;
   /**
@@ -62,7 +64,7 @@ export function resultAlgebra(result: ContractionResult): string[] {
 export function lowerEntry(lowering: Lowering, entry: Entry): void {
   const { a, b, result } = entry;
   if (a.scheme === undefined) return storePlain(lowering, entry);
-  const element = a.scheme.format.kind === "int" && b.scheme?.format.kind === "int" ? "i32" : "f64";
+  const element = sumElement(entry);
   if (result.kind === "real") {
     const isOne = entry.steps.kind === "one" && b.scheme?.offset === undefined;
     return storeReal(
@@ -78,11 +80,23 @@ export function lowerEntry(lowering: Lowering, entry: Entry): void {
   else storeCodes(lowering, entry, result, accumulator);
 }
 
-type SumElement = "i32" | "f64";
+type SumElement = "i32" | "i64" | "f64";
+
+/** What Σ (a - zeroA)(b - zeroB) is held in: i32 where no sum over the depth can leave it, f64 for formats other than int. */
+function sumElement({ a, b, depth, result }: Entry): SumElement {
+  if (a.scheme?.format.kind !== "int" || b.scheme?.format.kind !== "int") return "f64";
+  const bits = magnitudeBits(a.scheme.format, a.scheme.zeroPoint) + magnitudeBits(b.scheme.format, b.scheme.zeroPoint);
+  return result.kind !== "real" || bits + Math.log2(Math.max(1, depth)) <= 31 ? "i32" : "i64";
+}
+
+/** |code - zero| is at most 2 to this power. */
+function magnitudeBits(format: Extract<NumberFormat, { kind: "int" }>, zeroPoint: boolean): number {
+  return format.signed && !zeroPoint ? format.bits - 1 : format.bits;
+}
 
 /** Integer sums wrap in any order; sums of other formats run in f64 in the evaluator's order. */
 function orderOf(element: SumElement): LoopOrder {
-  return element === "i32" ? "reduction" : "sequential";
+  return element === "f64" ? "sequential" : "reduction";
 }
 
 function biasOf(lowering: Lowering, { hasBias, channel }: Entry): Scalar | undefined {
@@ -248,17 +262,11 @@ function storeCodes(
       spreadIndex(lowering.input(first + 2, "outZero"), at),
     )
     : undefined;
-  const { format } = result.scheme;
-  const code = format.kind === "int"
-    ? encodeInteger(build, quotient, zero, result.low, result.high)
-    : encodeCodeScalar(build, format, zero === undefined ? quotient : add(quotient, castTo("f32", zero)));
+  const { scheme, low, high } = result;
+  const isNarrow = scheme.format.kind === "int" && formatBits(scheme.format) <= 16;
+  const code = isNarrow ? encodeInteger(quotient, zero, low, high) : encodeQuotient(build, scheme, quotient, zero);
   const codes = bufferOf(build, y, "codes", "write");
-  build.store(codes, dotIndex(entry.indices, y.strides), castTo(codeElement(format), code));
-}
-
-/** One value for all, or one for each. */
-export function spreadIndex(operand: Operand, index: Index): Index {
-  return operand.bounds.every((extent) => extent === 1) ? 0 : index;
+  build.store(codes, dotIndex(entry.indices, y.strides), castTo(codeElement(scheme.format), code));
 }
 
 /** Copies the steps and zeros that a quantized result is given to the result's own. */
@@ -266,15 +274,4 @@ export function storeResultSteps(lowering: Lowering, result: ContractionResult, 
   if (result.kind !== "quantized") return;
   copySteps(lowering, lowering.input(hasBias ? 4 : 3, "outStep"), "steps");
   if (result.scheme.zeroPoint) copySteps(lowering, lowering.input(hasBias ? 5 : 4, "outZero"), "zeros");
-}
-
-/** Fills the steps, zeros or offsets of the result from a plain operand of one entry or as many. */
-export function copySteps(lowering: Lowering, from: Operand, part: "steps" | "zeros" | "offsets"): void {
-  const build = lowering.b;
-  const y = lowering.result();
-  const count = partBounds(y, part).reduce((size, extent) => size * extent, 1);
-  const to = bufferOf(build, y, part, "write");
-  build.for("s", count, "independent", (index) => {
-    build.store(to, index, loadPart(build, from, "data", spreadIndex(from, index)));
-  });
 }

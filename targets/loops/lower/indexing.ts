@@ -1,6 +1,7 @@
 /** Ops that read or write at positions held in an operand. */
 
 import type { OpAttributes, ScatterReduction } from "../../../compiler/ir/node.ts";
+import { isFloat } from "../../../compiler/numeric/element.ts";
 import type { Lowering } from "../context.ts";
 import { addIndex, dotIndex, extentIndex, indexOfScalar, mulIndex } from "../index.ts";
 import { load, loadPart, loadReal, type Operand } from "../operand.ts";
@@ -185,7 +186,7 @@ export function lowerResample(lowering: Lowering, { axis }: OpAttributes["resamp
   const shape = lowering.resultShape();
   const stores = lowering.storeStrides();
   const taps = indices.bounds[1];
-  const element = x.element === "f64" ? "f64" : "f32";
+  const element = isFloat(x.element) && x.element !== "f64" ? "f32" : "f64";
   const outer = joinAxes(shape, axisRange(0, axis), [x.strides, ...stores]);
   const inner = joinAxes(shape, axisRange(axis + 1, shape.length), [x.strides, ...stores]);
   forAxes(b, outer, "independent", (before) => {
@@ -197,9 +198,12 @@ export function lowerResample(lowering: Lowering, { axis }: OpAttributes["resamp
           const tap = addIndex(mulIndex(o, taps), t);
           const source = indexOfScalar(b.let("source", castTo("i32", loadPart(b, indices, "data", tap))));
           const at = addIndex(before(x.strides), mulIndex(source, x.strides[axis]));
-          // `after` starts at 0 here: the result's own offset along the outer axes is not that of x.
-          const value = castTo(element, loadPart(b, x, "data", addIndex(at, after(x.strides))));
-          b.assign(sum, add(sum, mul(castTo(element, loadPart(b, weights, "data", tap)), value)));
+          const weight = b.let("weight", castTo(element, loadPart(b, weights, "data", tap)));
+          // A tap of weight 0 is not read: what it points at may be infinite.
+          b.if(compareOf("ne", weight, literalOf(element, 0)), () => {
+            const value = castTo(element, loadPart(b, x, "data", addIndex(at, after(x.strides))));
+            b.assign(sum, add(sum, mul(weight, value)));
+          });
         });
         lowering.storeAt((strides) => addIndex(place(strides), after(strides)), sum);
       });

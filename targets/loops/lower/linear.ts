@@ -37,6 +37,7 @@ export function lowerMatmul(
       b,
       indices,
       channel: column,
+      depth: a.bounds[a.bounds.length - 1],
       origin: pointAt(0),
       overDepth: ({ order, range }, body) =>
         range === undefined
@@ -192,8 +193,9 @@ export function lowerConv(lowering: Lowering, attributes: OpAttributes["conv"]):
         forWindow(lowering, withPadding ? whole : clipped, loopOrder, inner);
       const visit = (c: Index, places: readonly Index[], at: readonly Index[]) =>
         body({ ...point(c, places, at), inside: withPadding ? insideOf(x, axes, places) : undefined });
-      if (layout === "channelsFirst") overChannels((c) => overWindow((places, at) => visit(c, places, at)));
-      else overWindow((places, at) => overChannels((c) => visit(c, places, at)));
+      if (layout === "channelsFirst" || order === "sequential") {
+        overChannels((c) => overWindow((places, at) => visit(c, places, at)));
+      } else overWindow((places, at) => overChannels((c) => visit(c, places, at)));
     };
     const zeros = axes.spatial.map((): Index => 0);
     lowerEntry(lowering, {
@@ -201,6 +203,7 @@ export function lowerConv(lowering: Lowering, attributes: OpAttributes["conv"]):
       b: w,
       indices,
       channel,
+      depth: kernel.reduce((product, extent) => product * extent, perGroup),
       origin: point(0, zeros, zeros),
       overDepth,
       steps,
