@@ -52,8 +52,21 @@ function importBody(
   nodes: readonly NodeProto[],
   outputs: readonly string[],
 ): readonly Meaning[] {
+  checkFresh(scope, nodes);
   for (const node of orderNodes(nodes, outputs)) importNode(session, scope, node);
   return outputs.map((name) => lookUp(session, scope, name, "the graph's outputs"));
+}
+
+/** Nodes may not make what the graph is given. */
+function checkFresh(scope: Scope, nodes: readonly NodeProto[]): void {
+  for (const node of nodes) {
+    const taken = node.outputs.find((name) => name !== "" && (scope.values.has(name) || scope.initializers.has(name)));
+    if (taken === undefined) continue;
+    const place = scope.frame.prefix + nodePlace(node);
+    throw new DiagnosticError([
+      errorDiagnostic("Q1014", `"${taken}" is made by "${place}" and is an input or initializer too`, { node: place }),
+    ]);
+  }
 }
 
 /** What a name stands for; an initializer is loaded when it is first read. */

@@ -41,13 +41,13 @@ function chosen<T extends string>(context: ImportContext, name: string, fallback
     malformed(context, `${name} is "${value}", it must be one of ${known.join(", ")}`);
 }
 
-function interpolationOf(context: ImportContext): Interpolation {
-  const { attributes, opset } = context.node;
+function statedInterpolation(context: ImportContext): Interpolation {
+  const { attributes } = context.node;
   const mode = chosen(context, "mode", "nearest", ["nearest", "linear", "cubic"]);
-  const coefficient = opset >= 11 ? attributes.float("cubic_coeff_a", -0.75) : -0.75;
-  const excludeOutside = opset >= 11 && attributes.int("exclude_outside", 0) !== 0;
-  const antialias = opset >= 18 && attributes.int("antialias", 0) !== 0;
-  const rounding = opset >= 11 ? chosen(context, "nearest_mode", "round_prefer_floor", nearestModes) : "floor";
+  const coefficient = attributes.float("cubic_coeff_a", -0.75);
+  const excludeOutside = attributes.int("exclude_outside", 0) !== 0;
+  const antialias = context.node.opset >= 18 && attributes.int("antialias", 0) !== 0;
+  const rounding = chosen(context, "nearest_mode", "round_prefer_floor", nearestModes);
   if (mode === "nearest") return { kind: "nearest", rounding };
   if (mode === "linear") return { kind: "linear", antialias, excludeOutside };
   return { kind: "cubic", antialias, excludeOutside, coefficient };
@@ -69,14 +69,14 @@ function importResize(context: ImportContext): readonly ValueName[] {
   const x = context.input(0);
   const { shape } = context.typeOf(x);
   const coordinates = chosen(context, "coordinate_transformation_mode", "half_pixel", coordinateModes);
-  const interpolation = interpolationOf(context);
+  const interpolation = statedInterpolation(context);
   const outside = attributes.float("extrapolation_value", 0);
   const axes = opset >= 18 && attributes.has("axes")
     ? attributes.ints("axes").map((axis) => context.axis(axis, shape.length))
     : shape.map((_, axis) => axis);
   const crop = coordinates === "tf_crop_and_resize" ? cropOf(context, axes.length) : undefined;
   const plans = plansOf(context, axes, coordinates, crop);
-  return [resample(context, x, plans, interpolation, outside)];
+  return [resample(context, x, plans, () => interpolation, outside)];
 }
 
 function cropOf(context: ImportContext, axes: number): readonly number[] {
@@ -161,7 +161,10 @@ function isIdentity({ input, output, scale, coordinates, crop }: AxisPlan): bool
   return coordinates === "tf_crop_and_resize" ? crop[0] === 0 && crop[1] === 1 : scale === 1;
 }
 
-/** Upsample, and Resize of opset 10: x / scale, nearest by floor or linear. */
+/**
+ * Upsample, and Resize of opset 10: x / scale, linear or nearest. Nearest takes the entry before when an axis grows and
+ * the one after when it shrinks, as that opset's node tests and onnxruntime do.
+ */
 function importUpsample(context: ImportContext): readonly ValueName[] {
   const { attributes, opset, opType } = context.node;
   const x = context.input(0);
@@ -189,10 +192,10 @@ function importUpsample(context: ImportContext): readonly ValueName[] {
       crop: [0, 1],
     }];
   });
-  const interpolation: Interpolation = mode === "nearest"
-    ? { kind: "nearest", rounding: "floor" }
-    : { kind: "linear", antialias: false, excludeOutside: false };
-  return [resample(context, x, plans, interpolation, 0)];
+  return [resample(context, x, plans, ({ scale }) => {
+    if (mode === "linear") return { kind: "linear", antialias: false, excludeOutside: false };
+    return { kind: "nearest", rounding: scale < 1 ? "ceil" : "floor" };
+  }, 0)];
 }
 
 /** Applies the tables axis by axis. Nearest takes entries as they are; the rest is computed in float. */
@@ -200,15 +203,15 @@ function resample(
   context: ImportContext,
   x: ValueName,
   plans: readonly AxisPlan[],
-  interpolation: Interpolation,
+  interpolationOf: (plan: AxisPlan) => Interpolation,
   outside: number,
 ): ValueName {
   const { element, shape } = context.typeOf(x);
   if (plans.some(({ input, output }) => input < 1 || output < 1)) {
     return unsupported(context, "resizes from or to an empty extent");
   }
-  const tables = plans.map((plan) => ({ axis: plan.axis, table: resampleTable(plan, interpolation) }));
-  const exact = interpolation.kind === "nearest" && !isFloat(element);
+  const tables = plans.map((plan) => ({ axis: plan.axis, table: resampleTable(plan, interpolationOf(plan)) }));
+  const exact = plans.every((plan) => interpolationOf(plan).kind === "nearest") && !isFloat(element);
   const work = exact || element === "f64" ? element : "f32";
   const result = tables.reduce(
     (value, { axis, table }) => exact ? picked(context, value, axis, table) : weighted(context, value, axis, table),
