@@ -43,12 +43,15 @@ function fromRuntime(tensor: ort.Tensor): PlainTensor {
   return plainTensor(element, [...tensor.dims], fromBytes(element, new Uint8Array(buffer, byteOffset, byteLength)));
 }
 
-/** Runs a model file on each sample; one record of outputs per sample, by the model's output names. */
+/** Runs a model (its file or its bytes) on each sample; one record of outputs per sample, by the model's output names. */
 export async function runOnnxRuntime(
-  file: string,
+  model: string | Uint8Array,
   samples: readonly Readonly<Record<string, Tensor>>[],
 ): Promise<readonly Readonly<Record<string, PlainTensor>>[]> {
-  const session = await ort.InferenceSession.create(file, { logSeverityLevel: 3 });
+  const options = { logSeverityLevel: 3 } as const;
+  const session = typeof model === "string"
+    ? await ort.InferenceSession.create(model, options)
+    : await ort.InferenceSession.create(model, options);
   const results: Record<string, PlainTensor>[] = [];
   for (const sample of samples) {
     const feeds = Object.fromEntries(Object.entries(sample).map(([name, tensor]) => [name, toRuntime(tensor)]));
