@@ -4,6 +4,10 @@ import process from "node:process";
 import { Command, CommanderError } from "commander";
 import { DiagnosticError, InvariantError } from "./diagnostics.ts";
 import { addCompile } from "./commands/compile.ts";
+import { addDiff } from "./commands/diff.ts";
+import { addEvaluate } from "./commands/evaluate.ts";
+import { addExplain } from "./commands/explain.ts";
+import { addOpt } from "./commands/opt.ts";
 import { exitCodes, printDiagnostics } from "./commands/common.ts";
 import { version } from "./version.ts";
 
@@ -19,6 +23,10 @@ export async function runCli(args: readonly string[]): Promise<number> {
     code = result;
   };
   addCompile(program, finish);
+  addExplain(program, finish);
+  addOpt(program, finish);
+  addEvaluate(program, finish);
+  addDiff(program, finish);
   for (const command of program.commands) command.exitOverride().showHelpAfterError("Add --help to see all options.");
   try {
     await program.parseAsync(args, { from: "user" });
@@ -44,9 +52,10 @@ function bugReport(error: unknown): string {
   if (error instanceof InvariantError) {
     if (error.passName !== undefined) lines.push(`pass: ${error.passName}`);
     if (error.graphText !== undefined) {
-      const path = Deno.makeTempFileSync({ prefix: "quern-", suffix: ".qir" });
+      const emitting = error.passName === "emit";
+      const path = Deno.makeTempFileSync({ prefix: "quern-", suffix: emitting ? ".wat" : ".qir" });
       Deno.writeTextFileSync(path, error.graphText);
-      lines.push(`graph before it: ${path}`);
+      lines.push(`${emitting ? "module text" : "graph before it"}: ${path}`);
     }
   }
   lines.push(error instanceof Error ? error.stack ?? error.message : String(error));

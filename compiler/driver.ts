@@ -82,41 +82,58 @@ export function findTarget(name: string): Outcome<Target> {
 
 /** Imports a model and applies its recipe and what the target wants before it emits. */
 export async function prepareModel(options: PrepareOptions): Promise<Outcome<Prepared>> {
-  const report = (stage: string, fraction: number) => options.onProgress?.({ stage, fraction });
+  // Wrong names are told before a long import, all at once.
   const target = findTarget(options.target ?? "wasm");
-  const recipe = loadRecipe(options.recipe);
-  const resolved = recipe.ok ? resolveRecipe(recipe.value, options.overrides) : recipe;
-  if (!target.ok || !resolved.ok) return failure(...target.diagnostics, ...resolved.diagnostics);
+  const recipe = resolvedRecipe(options);
+  if (!target.ok || !recipe.ok) return failure(...target.diagnostics, ...recipe.diagnostics);
 
-  report("import", 0);
+  options.onProgress?.({ stage: "import", fraction: 0 });
   const imported = await importModel(options.model, {
     bind: options.bind ?? {},
     ...(options.logits === undefined ? {} : { logits: options.logits }),
-    onProgress: ({ stage, done, total }) => report(stage, total === 0 ? 1 : done / total),
+    onProgress: ({ stage, done, total }) => options.onProgress?.({ stage, fraction: total === 0 ? 1 : done / total }),
   });
   if (!imported.ok) return imported;
-  const diagnostics = [...resolved.diagnostics, ...imported.diagnostics];
-  const calibration = await options.calibration?.(imported.value);
+  const named = {
+    ...imported.value,
+    graph: { ...imported.value.graph, name: options.name ?? modelName(options.model) },
+  };
+  return await prepareImported(named, options, imported.diagnostics);
+}
+
+/** Applies a recipe to an imported model. `before` are the diagnostics of the import. */
+export async function prepareImported(
+  imported: ImportedModel,
+  options: Omit<PrepareOptions, "model" | "bind" | "logits" | "name">,
+  before: readonly Diagnostic[] = [],
+): Promise<Outcome<Prepared>> {
+  const target = findTarget(options.target ?? "wasm");
+  const recipe = resolvedRecipe(options);
+  if (!target.ok || !recipe.ok) return failure(...target.diagnostics, ...recipe.diagnostics);
+  const diagnostics = [...before, ...recipe.diagnostics];
+  const calibration = await options.calibration?.(imported);
   if (calibration !== undefined && !calibration.ok) return failure(...diagnostics, ...calibration.diagnostics);
-  const applied = await applyRecipe(imported.value.graph, resolved.value, {
+  const applied = await applyRecipe(imported.graph, recipe.value, {
     ...(calibration === undefined ? {} : { calibration: calibration.value }),
-    onProgress: ({ pass, fraction }) => report(pass === "" ? "passes" : pass, fraction),
+    onProgress: ({ pass, fraction }) => options.onProgress?.({ stage: pass === "" ? "passes" : pass, fraction }),
   });
   if (!applied.ok) return failure(...diagnostics, ...applied.diagnostics);
-  const legal = await legalize(
-    { ...applied.value.graph, name: options.name ?? modelName(options.model) },
-    target.value,
-  );
-  const unsupported = unsupportedSchemes(legal, target.value);
+  const graph = await legalize(applied.value.graph, target.value);
+  const unsupported = unsupportedSchemes(graph, target.value);
   if (unsupported.length > 0) return failure(...diagnostics, ...unsupported);
   return success({
-    imported: imported.value,
-    graph: legal,
+    imported,
+    graph,
     log: applied.value.log,
     recipe: applied.value.recipe,
     target: target.value,
     diagnostics: [...diagnostics, ...calibration?.diagnostics ?? [], ...applied.diagnostics],
   });
+}
+
+function resolvedRecipe({ recipe, overrides }: Pick<PrepareOptions, "recipe" | "overrides">): Outcome<Recipe> {
+  const loaded = loadRecipe(recipe);
+  return loaded.ok ? resolveRecipe(loaded.value, overrides) : loaded;
 }
 
 /** Makes the artifact of a prepared model, in memory. */

@@ -1,6 +1,7 @@
 /** Options of every command that imports a model and applies a recipe. */
 
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
+import { type ImageOptions, parseImageOptions } from "../data/images.ts";
 import type { PrepareOptions } from "../driver.ts";
 import { builtinRecipes } from "../recipe/builtin.ts";
 import { targets } from "../../targets/mod.ts";
@@ -13,6 +14,7 @@ export interface ModelOptions {
   readonly set?: readonly string[];
   readonly calibration?: string;
   readonly calibrationSamples: number;
+  readonly image?: ImageOptions;
   readonly json?: boolean;
 }
 
@@ -32,7 +34,18 @@ export function addModelOptions(command: Command): Command {
       "samples for static ranges: a folder of images, .npy, .npz, .pb, or token ids (.u16)",
     )
     .option("--calibration-samples <count>", "most samples that calibration reads", parseCount, 128)
+    .option(
+      "--image <settings>",
+      "pixels to numbers: scale=1/255,mean=a:b:c,std=a:b:c,fit=cover,order=rgb",
+      imageOption,
+    )
     .option("--json", "print one JSON object on stdout");
+}
+
+function imageOption(text: string): ImageOptions {
+  const options = parseImageOptions(text);
+  if (options === undefined) throw new InvalidArgumentError("Settings are scale, mean, std, fit and order.");
+  return options;
 }
 
 export function prepareOptions(model: string, flags: ModelOptions): PrepareOptions {

@@ -40,14 +40,20 @@ function barView(): ProgressView {
   };
 }
 
+/** Stages that are over in less than this are not worth a line. */
+const leastMs = 500;
+
 function lineView(): ProgressView {
-  let current = "";
   const since = performance.now();
+  let told = -Infinity;
+  let last = "";
   return {
     show: ({ stage }) => {
-      if (stage === current) return;
-      current = stage;
-      process.stderr.write(`[${((performance.now() - since) / 1000).toFixed(1)} s] ${stage}\n`);
+      const now = performance.now() - since;
+      if (stage === last || now - told < leastMs) return;
+      told = now;
+      last = stage;
+      process.stderr.write(`[${(now / 1000).toFixed(1)} s] ${stage}\n`);
     },
     stop: () => undefined,
   };

@@ -86,7 +86,14 @@ function parse(text: string): binaryen.Module {
   try {
     return binaryen.parseText(text);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new InvariantError(`A kernel's text does not parse: ${reason}`, "emit", text);
+    const reason = reasonOf(error);
+    const line = Number(/^(\d+):/.exec(reason)?.[1]);
+    const source = Number.isNaN(line) ? "" : `: ${text.split("\n")[line - 1]?.trim()}`;
+    throw new InvariantError(`A kernel's text does not parse: ${reason}${source}`, "emit", text);
   }
+}
+
+/** Binaryen throws C++ exceptions: objects that are no Errors and have a message. */
+function reasonOf(error: unknown): string {
+  return typeof error === "object" && error !== null && "message" in error ? String(error.message) : String(error);
 }
