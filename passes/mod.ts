@@ -11,6 +11,7 @@ import { mergeViews } from "./cleanup/merge_views.ts";
 import { foldBatchNorm } from "./fold/fold_batch_norm.ts";
 import { foldBias } from "./fold/fold_bias.ts";
 import { foldPad } from "./fold/fold_pad.ts";
+import { integerArithmetic } from "./integer/integer_arithmetic.ts";
 import { quantizeActivations } from "./quantize/quantize_activations.ts";
 import { quantizeWeights } from "./quantize/quantize_weights.ts";
 
@@ -28,7 +29,7 @@ export const preparation: readonly Pass[] = [
 ];
 
 /** What recipes choose from, in the order that the methods depend on. */
-export const methods: readonly Pass[] = [calibrate, quantizeWeights, quantizeActivations];
+export const methods: readonly Pass[] = [calibrate, quantizeWeights, quantizeActivations, integerArithmetic];
 
 /** Run after the recipe's own passes. */
 export const completion: readonly Pass[] = [fuseMaps];

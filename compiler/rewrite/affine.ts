@@ -1,4 +1,4 @@
-/** Affine maps: x * scale + shift with per-channel constants, found in any expression that has this form. */
+/** Linear forms with per-channel constants, found in any map expression that has this form. */
 
 import { isFloat } from "../numeric/element.ts";
 import type { Expression } from "../ir/expression.ts";
@@ -7,46 +7,77 @@ import type { Node, ValueName } from "../ir/node.ts";
 import { isPlain, type PlainTensor, sizeOf } from "../ir/tensor.ts";
 import type { GraphView } from "./view.ts";
 
-/** y[c] = x[c] * scale[c] + shift[c] along one axis; vectors of one entry serve all channels. In float64. */
-export interface Affine {
-  readonly scale: Float64Array;
-  readonly shift: Float64Array;
+/** A number per channel in float64; one entry serves all channels. */
+export type ChannelVector = Float64Array;
+
+/** y[c] = clamp(Σ_v factors[v][c] * v[c] + shift[c], low, high) along one axis. */
+export interface LinearForm {
+  readonly factors: ReadonlyMap<ValueName, ChannelVector>;
+  readonly shift: ChannelVector;
+  readonly low: number;
+  readonly high: number;
 }
 
-/** A number per channel while an expression is walked; one entry serves all. */
-type Vector = Float64Array;
+/** y[c] = x[c] * scale[c] + shift[c]. */
+export interface Affine {
+  readonly scale: ChannelVector;
+  readonly shift: ChannelVector;
+}
 
 interface Line {
-  readonly scale: Vector;
-  readonly shift: Vector;
+  readonly factors: ReadonlyMap<ValueName, ChannelVector>;
+  readonly shift: ChannelVector;
 }
 
-/** What an affine form may not be, as the reason of a decline. */
-export type AffineResult = { readonly ok: true; readonly affine: Affine } | {
-  readonly ok: false;
-  readonly reason: string;
-};
-
 /**
- * Reads `node`, a map, as an affine function of its operand `variable`, where every other operand is a constant that
- * varies along `axis` of the result alone.
+ * Reads `node`, a map, as a linear form of the operands that `isVariable` names, where every other operand is a constant
+ * that varies along `axis` of the result alone. Undefined when it is not one.
  */
-export function affineOf(node: Node, variable: ValueName, axis: number, view: GraphView): AffineResult {
-  if (node.op !== "map") return { ok: false, reason: "the reader is not elementwise" };
+export function linearFormOf(
+  node: Node,
+  isVariable: (value: ValueName) => boolean,
+  axis: number,
+  view: GraphView,
+): LinearForm | undefined {
+  if (node.op !== "map") return undefined;
   const { shape } = view.typeOf(node.outputs[0]);
-  const channels = shape[axis];
-  if (!isStatic(channels)) return { ok: false, reason: "the channel extent is symbolic" };
-  const operands = node.inputs.map((
-    value,
-  ) => (value === variable ? "variable" : channelVector(value, axis, shape.length, view)));
-  const line = lineOf(node.attributes.expression, operands);
-  return line === undefined
-    ? { ok: false, reason: "the reader is not x * scale + shift with constants along the channels" }
-    : { ok: true, affine: line };
+  if (shape.length > 0 && !isStatic(shape[axis])) return undefined;
+  const operands = node.inputs.map((value): Line | undefined => {
+    if (isVariable(value)) return { factors: new Map([[value, of(1)]]), shift: of(0) };
+    const vector = channelVector(value, axis, shape.length, view);
+    return vector === undefined ? undefined : { factors: new Map(), shift: vector };
+  });
+  const { inner, low, high } = withoutClamps(node.attributes.expression);
+  const line = lineOf(inner, operands);
+  return line === undefined ? undefined : { ...line, low, high };
+}
+
+/** The form x * scale + shift of a map of one variable operand, without limits. */
+export function affineOf(node: Node, variable: ValueName, axis: number, view: GraphView): Affine | undefined {
+  const form = linearFormOf(node, (value) => value === variable, axis, view);
+  if (form === undefined || form.low !== -Infinity || form.high !== Infinity) return undefined;
+  return { scale: form.factors.get(variable) ?? of(0), shift: form.shift };
+}
+
+/** Takes limits by literals off the outside of an expression. */
+function withoutClamps(expression: Expression): { inner: Expression; low: number; high: number } {
+  let inner = expression;
+  let low = -Infinity;
+  let high = Infinity;
+  for (;;) {
+    if (inner.kind !== "binary" || (inner.operator !== "min" && inner.operator !== "max")) return { inner, low, high };
+    const [x, limit] = inner.y.kind === "literal" ? [inner.x, inner.y] : [inner.y, inner.x];
+    if (limit.kind !== "literal") return { inner, low, high };
+    // The limits found so far act on this one's result.
+    const bound = Math.min(high, Math.max(low, Number(limit.value)));
+    if (inner.operator === "min") high = bound;
+    else low = bound;
+    inner = x;
+  }
 }
 
 /** A constant's entries along `axis` of a result of this rank; undefined where it varies along another axis. */
-function channelVector(value: ValueName, axis: number, rank: number, view: GraphView): Vector | undefined {
+function channelVector(value: ValueName, axis: number, rank: number, view: GraphView): ChannelVector | undefined {
   const tensor = view.constantOf(value);
   if (tensor === undefined) return undefined;
   if (!isPlain(tensor, "f32") && !isPlain(tensor, "f64")) return undefined;
@@ -55,22 +86,19 @@ function channelVector(value: ValueName, axis: number, rank: number, view: Graph
   return Float64Array.from(tensor.data);
 }
 
-function lineOf(expression: Expression, operands: readonly ("variable" | Vector | undefined)[]): Line | undefined {
+function lineOf(expression: Expression, operands: readonly (Line | undefined)[]): Line | undefined {
   switch (expression.kind) {
-    case "input": {
-      const operand = operands[expression.index];
-      if (operand === undefined) return undefined;
-      return operand === "variable" ? { scale: of(1), shift: of(0) } : { scale: of(0), shift: operand };
-    }
+    case "input":
+      return operands[expression.index];
     case "literal":
-      return { scale: of(0), shift: of(Number(expression.value)) };
+      return { factors: new Map(), shift: of(Number(expression.value)) };
     case "cast":
       return isFloat(expression.element) && expression.element !== "f16" && expression.element !== "bf16"
         ? lineOf(expression.x, operands)
         : undefined;
     case "unary": {
       const x = expression.operator === "neg" ? lineOf(expression.x, operands) : undefined;
-      return x === undefined ? undefined : { scale: zip(x.scale, of(-1), times), shift: zip(x.shift, of(-1), times) };
+      return x === undefined ? undefined : scaled(x, of(-1), times);
     }
     case "binary": {
       const x = lineOf(expression.x, operands);
@@ -85,43 +113,50 @@ function lineOf(expression: Expression, operands: readonly ("variable" | Vector 
 function combine(operator: string, x: Line, y: Line): Line | undefined {
   switch (operator) {
     case "add":
-      return { scale: zip(x.scale, y.scale, plus), shift: zip(x.shift, y.shift, plus) };
+      return sum(x, y);
     case "sub":
-      return { scale: zip(x.scale, y.scale, minus), shift: zip(x.shift, y.shift, minus) };
+      return sum(x, scaled(y, of(-1), times));
     case "mul":
-      if (isConstant(y)) return { scale: zip(x.scale, y.shift, times), shift: zip(x.shift, y.shift, times) };
-      return isConstant(x) ? combine("mul", y, x) : undefined;
+      if (isConstant(y)) return scaled(x, y.shift, times);
+      return isConstant(x) ? scaled(y, x.shift, times) : undefined;
     case "div":
-      if (!isConstant(y) || y.shift.includes(0)) return undefined;
-      return { scale: zip(x.scale, y.shift, over), shift: zip(x.shift, y.shift, over) };
+      return isConstant(y) && !y.shift.includes(0) ? scaled(x, y.shift, over) : undefined;
     default:
       return undefined;
   }
 }
 
 function isConstant(line: Line): boolean {
-  return line.scale.every((entry) => entry === 0);
+  return [...line.factors.values()].every((factor) => factor.every((entry) => entry === 0));
 }
 
-function of(value: number): Vector {
+function sum(x: Line, y: Line): Line {
+  const factors = new Map(x.factors);
+  for (const [value, factor] of y.factors) {
+    const known = factors.get(value);
+    factors.set(value, known === undefined ? factor : zip(known, factor, plus));
+  }
+  return { factors, shift: zip(x.shift, y.shift, plus) };
+}
+
+function scaled(line: Line, by: ChannelVector, apply: (x: number, y: number) => number): Line {
+  const factors = new Map([...line.factors].map(([value, factor]) => [value, zip(factor, by, apply)]));
+  return { factors, shift: zip(line.shift, by, apply) };
+}
+
+function of(value: number): ChannelVector {
   return Float64Array.of(value);
 }
 
-function zip(a: Vector, b: Vector, combineEntries: (x: number, y: number) => number): Vector {
+function zip(a: ChannelVector, b: ChannelVector, apply: (x: number, y: number) => number): ChannelVector {
   const length = Math.max(a.length, b.length);
   const result = new Float64Array(length);
-  for (let index = 0; index < length; index++) {
-    result[index] = combineEntries(a[a.length === 1 ? 0 : index], b[b.length === 1 ? 0 : index]);
-  }
+  for (let index = 0; index < length; index++) result[index] = apply(channelEntry(a, index), channelEntry(b, index));
   return result;
 }
 
 function plus(x: number, y: number): number {
   return x + y;
-}
-
-function minus(x: number, y: number): number {
-  return x - y;
 }
 
 function times(x: number, y: number): number {

@@ -24,13 +24,17 @@ export interface Patch {
   readonly replaced: ReadonlyMap<ValueName, ValueName>;
 }
 
-/** Collects one patch against a view. Type rules run as nodes are added; origins of removed nodes go to the added ones. */
+/**
+ * Collects one patch against a view. Type rules run as nodes are added. An added node whose origin is not stated gets
+ * those of all removed nodes.
+ */
 export class PatchBuilder {
   readonly #added: Node[] = [];
   readonly #types = new Map<ValueName, TensorType>();
   readonly #replaced = new Map<ValueName, ValueName>();
   readonly #removed: Node[] = [];
   readonly #constants = new Map<string, ValueName>();
+  readonly #stated = new Set<Node>();
 
   constructor(readonly rule: string, readonly view: GraphView) {}
 
@@ -90,7 +94,9 @@ export class PatchBuilder {
       this.#types.set(value, type);
       return value;
     });
-    this.#added.push(makeNode(op, inputs, outputs, attributes, options.origin ?? []));
+    const node = makeNode(op, inputs, outputs, attributes, options.origin ?? []);
+    if (options.origin !== undefined) this.#stated.add(node);
+    this.#added.push(node);
     return outputs;
   }
 
@@ -134,7 +140,7 @@ export class PatchBuilder {
 
   finish(): Patch {
     const origin = [...new Set(this.#removed.flatMap((node) => node.origin))];
-    const added = this.#added.map((node) => Object.freeze({ ...node, origin: mergeOrigins(origin, node.origin) }));
+    const added = this.#added.map((node) => this.#stated.has(node) ? node : Object.freeze({ ...node, origin }));
     return Object.freeze({
       rule: this.rule,
       origin,
@@ -144,9 +150,4 @@ export class PatchBuilder {
       replaced: new Map(this.#replaced),
     });
   }
-}
-
-/** The removed nodes' names, then names that only the added node has. */
-function mergeOrigins(merged: readonly string[], own: readonly string[]): readonly string[] {
-  return own.length === 0 ? merged : [...new Set([...merged, ...own])];
 }

@@ -36,11 +36,7 @@ export function observedRange(observer: Observer, seen: ValueStatistics, options
         (range) => squaredError(seen.histogram, range, options.levels),
       );
     case "kl":
-      return searchedRange(
-        shaped(whole),
-        options.symmetric,
-        (range) => divergence(seen.histogram, range, options.levels),
-      );
+      return klRange(seen.histogram, shaped(whole), options);
   }
 }
 
@@ -108,6 +104,18 @@ function squaredError({ low, width, counts }: Histogram, range: Range, levels: n
     sum += counts[bin] * (outside > 0 ? outside * outside : rounding);
   }
   return sum;
+}
+
+/** Zeros have a code of their own, so their bin is levelled: a spike there says nothing about the range. */
+function klRange(histogram: Histogram, whole: Range, options: ObserverOptions): Range {
+  const counts = histogram.counts.slice();
+  const zero = Math.floor(-histogram.low / histogram.width);
+  counts[zero] = Math.min(counts[zero], Math.max(counts[zero - 1], counts[zero + 1]));
+  return searchedRange(
+    whole,
+    options.symmetric,
+    (range) => divergence({ ...histogram, counts }, range, options.levels),
+  );
 }
 
 /**

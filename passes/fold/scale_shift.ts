@@ -37,9 +37,8 @@ export function foldIntoContraction(rule: string, kind: FoldKind, node: Node, vi
   if (variable === undefined || !isContraction(main)) return undefined;
   const type = view.typeOf(variable);
   const axis = outputChannelAxis(main, type.shape.length);
-  const form = affineOf(node, variable, axis, view);
-  if (!form.ok) return undefined;
-  const { affine } = form;
+  const affine = affineOf(node, variable, axis, view);
+  if (affine === undefined) return undefined;
   const scales = !affine.scale.every((entry) => entry === 1);
   if (kind === "shift" && scales) return undefined;
   if (kind === "scale-shift" && !scales && affine.shift.every((entry) => entry === 0)) return undefined;

@@ -118,15 +118,22 @@ class Insertion {
     const rank = this.view.typeOf(value).shape.length;
     const codes = patch.add("quantize", gridOperands(patch, value, grid, rank, symmetric), {
       scheme: gridScheme(grid, rank, symmetric),
-    }, { name: `${value}.q` });
+    }, { name: `${value}.q`, origin: this.#originOf(value) });
     this.#codes.set(value, codes);
     return codes;
+  }
+
+  #originOf(value: ValueName): readonly string[] {
+    return this.view.producer(value)?.origin ?? [];
   }
 
   #dequantized(patch: PatchBuilder, value: ValueName): ValueName {
     const known = this.#decoded.get(value);
     if (known !== undefined) return known;
-    const decoded = patch.add("dequantize", [this.#quantized(patch, value)], {}, { name: `${value}.d` });
+    const decoded = patch.add("dequantize", [this.#quantized(patch, value)], {}, {
+      name: `${value}.d`,
+      origin: this.#originOf(value),
+    });
     this.#decoded.set(value, decoded);
     return decoded;
   }
