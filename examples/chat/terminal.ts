@@ -6,21 +6,33 @@
  *   deno run -A examples/chat/terminal.ts out/smollm2 --prompt "What is the capital of France?"
  */
 
+import process from "node:process";
+import cliProgress from "cli-progress";
 import { Command } from "commander";
 import { pathToFileURL } from "node:url";
 import { join, resolve } from "node:path";
 import { type ChatMessage, ChatSession, greedy, type LanguageModel } from "./chat_session.ts";
 
+interface Artifact {
+  load(
+    options: { readonly onProgress: (progress: { readonly loaded: number; readonly total: number }) => void },
+  ): Promise<LanguageModel>;
+}
+
 /** Loads an artifact folder and its tokenizer. */
 async function openChat(folder: string): Promise<ChatSession> {
-  const module: { load(options: object): Promise<LanguageModel> } = await import(
-    pathToFileURL(join(resolve(folder), "mod.js")).href
-  );
-  const onProgress = ({ loaded, total }: { loaded: number; total: number }) => {
-    Deno.stderr.writeSync(new TextEncoder().encode(`\rweights ${Math.round((100 * loaded) / total)}%`));
-  };
-  const model = await module.load({ onProgress });
-  Deno.stderr.writeSync(new TextEncoder().encode("\r\x1b[K"));
+  const module: Artifact = await import(pathToFileURL(join(resolve(folder), "mod.js")).href);
+  const bar = new cliProgress.SingleBar({
+    format: "weights {bar} {percentage}%",
+    clearOnComplete: true,
+    noTTYOutput: false,
+    stream: process.stderr,
+  });
+  bar.start(1, 0);
+  const model = await module.load({
+    onProgress: ({ loaded, total }) => bar.update(total === 0 ? 1 : loaded / total),
+  });
+  bar.stop();
   return new ChatSession(model, {
     tokenizer: JSON.parse(await Deno.readTextFile(join(folder, "tokenizer.json"))),
     config: JSON.parse(await Deno.readTextFile(join(folder, "tokenizer_config.json"))),
