@@ -32,6 +32,12 @@ const floatUnary: { readonly [U in UnaryOperator]?: string } = {
   trunc: "f32x4.trunc",
 };
 
+/** Functions of the math library over four lanes, named `<operator>_f32x4`. */
+const floatCalls: ReadonlySet<UnaryOperator | BinaryOperator> = new Set([
+  ...["exp", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh"] as const,
+  ...["asinh", "acosh", "atanh", "erf", "pow"] as const,
+]);
+
 const floatBinary: { readonly [B in BinaryOperator]?: string } = {
   add: "f32x4.add",
   sub: "f32x4.sub",
@@ -84,6 +90,10 @@ export function printVector(expression: Expression, inputs: readonly VectorOpera
     return result.ok && hasLanes(result.element) ? result.element : undefined;
   };
 
+  const printCall = (operator: string, ...operands: readonly string[]): string => {
+    calls.add(`${operator}_f32x4`);
+    return op(`call $${operator}_f32x4`, ...operands);
+  };
   const visit = (node: Expression): string | undefined => {
     const element = elementOf(node);
     if (element === undefined) return undefined;
@@ -122,6 +132,7 @@ export function printVector(expression: Expression, inputs: readonly VectorOpera
     if (element === "i32") {
       return operator === "neg" || operator === "abs" ? op(`i32x4.${operator}`, x) : undefined;
     }
+    if (element === "f32" && floatCalls.has(operator)) return printCall(operator, x);
     const instruction = element === "f32" ? floatUnary[operator] : undefined;
     return instruction === undefined ? undefined : op(instruction, x);
   };
@@ -137,6 +148,7 @@ export function printVector(expression: Expression, inputs: readonly VectorOpera
     if (element === "f32" && (operator === "min" || operator === "max")) {
       return printExtremum(operator, x, first, y, second);
     }
+    if (element === "f32" && floatCalls.has(operator)) return printCall(operator, x, y);
     const table = element === "f32" ? floatBinary : element === "i32" ? integerBinary : maskBinary;
     const instruction = table[operator];
     return instruction === undefined ? undefined : op(instruction, x, y);

@@ -2,7 +2,22 @@
 
 import { isStatic } from "../../../compiler/ir/extent.ts";
 import type { WasmVariant } from "../kernel.ts";
-import { advance, constant, get, ifThen, type Lines, minimum, op, plus, set, sum, times, whileLoop } from "../text.ts";
+import {
+  advance,
+  constant,
+  countedLoop,
+  get,
+  ifThen,
+  type Lines,
+  minimum,
+  op,
+  plus,
+  repeatWhile,
+  set,
+  sum,
+  times,
+  whileLoop,
+} from "../text.ts";
 import type { Finish } from "./finish.ts";
 import { extentText, type RowSpace } from "./rows.ts";
 
@@ -18,20 +33,29 @@ export interface DotCore {
   readonly rowBytes: number;
   readonly tileRows: number;
   readonly tile: (rows: number) => Lines;
-  /**
-   * Fills one prepared row at `$prepared` from row `$source_row` of the whole operand. Absent when tiles read the
-   * operand in place, which then starts at `$a`.
-   */
-  readonly prepare?: Lines;
+  /** Absent when tiles read the operand in place, which then starts at `$a`. */
+  readonly prepare?: Preparation;
   /** Runs before the tiles of a panel of a block of rows. */
   readonly beginPanel?: Lines;
+}
+
+/** Rows of the operand in the form that tiles read, one after the other in scratch. */
+export interface Preparation {
+  /** Runs before the rows from `$block` on. */
+  readonly begin: Lines;
+  /** Fills one row at `$prepared` from row `$source_row` of the whole operand. */
+  readonly row: Lines;
+  /** Goes on to the next row. */
+  readonly next: Lines;
 }
 
 export interface DotLoops {
   readonly core: DotCore;
   readonly finish: Finish;
   readonly space: RowSpace;
+  /** Columns of a group; panels never reach over two groups. */
   readonly columns: number;
+  readonly groups: number;
   /** Rows that are prepared at a time; all of them are read in place where nothing is prepared. */
   readonly rowBlock: number;
   /** Most rows that this code runs for; fewer tiles are printed when it is small. */
@@ -51,12 +75,14 @@ export function rowBlockOf(space: RowSpace, rowBytes: number, tileRows: number):
 export function dotLoops(loops: DotLoops): Lines {
   const { core, space, columns, rowBlock } = loops;
   const panels = Math.ceil(columns / core.panelColumns);
-  const perBlock: Lines = [
-    ...(core.prepare === undefined ? [] : prepareRows(core, loops)),
-    set("panel", get("weights")),
+  const perGroup: Lines = [
+    ...(core.prepare === undefined ? [] : prepareRows(core.prepare, core.rowBytes, space)),
     set("panel_column", constant(0)),
-    set("column", constant(0)),
     ...panelLoop(panels, core, [...(core.beginPanel ?? []), ...tiles(loops)]),
+  ];
+  const perBlock: Lines = [
+    set("panel", get("weights")),
+    ...(loops.groups === 1 ? perGroup : countedLoop("groups", "group_index", loops.groups, perGroup)),
   ];
   const whole = rowBlock >= space.rowsBound;
   const blocks: Lines = whole ? [set("block", constant(0)), set("block_end", get("rows")), ...perBlock] : [
@@ -85,31 +111,24 @@ export function setRows(space: RowSpace): string {
 }
 
 function panelLoop(panels: number, core: DotCore, body: Lines): Lines {
-  if (panels === 1) return body;
   const end = panels * core.panelColumns;
-  return [
-    "(loop $panels",
-    [
-      ...body,
-      advance("panel", core.panelBytes),
-      advance("column", core.panelColumns),
-      advance("panel_column", core.panelColumns),
-      `(br_if $panels (i32.lt_u ${get("panel_column")} ${constant(end)}))`,
-    ],
-    ")",
-  ];
+  return repeatWhile("panels", op("i32.lt_u", get("panel_column"), constant(end)), [
+    ...body,
+    advance("panel", core.panelBytes),
+    advance("panel_column", core.panelColumns),
+  ]);
 }
 
-function prepareRows(core: DotCore, loops: DotLoops): Lines {
-  const count = loops.space.rows === 1 ? 1 : undefined;
-  const one = [set("source_row", sum(get("outer_row"), get("row"))), ...(core.prepare ?? [])];
-  if (count === 1) return [set("row", constant(0)), set("prepared", get("scratch")), ...one];
+function prepareRows(prepare: Preparation, rowBytes: number, space: RowSpace): Lines {
+  const one = [set("source_row", sum(get("outer_row"), get("row"))), ...prepare.row];
+  const lines: Lines = [set("row", get("block")), set("prepared", get("scratch")), ...prepare.begin];
+  if (space.rows === 1) return [...lines, ...one];
   return [
-    set("row", get("block")),
-    set("prepared", get("scratch")),
+    ...lines,
     ...whileLoop("prepare_rows", `(i32.lt_u ${get("row")} ${get("block_end")})`, [
       ...one,
-      advance("prepared", core.rowBytes),
+      ...prepare.next,
+      advance("prepared", rowBytes),
       advance("row", 1),
     ]),
   ];
@@ -122,7 +141,10 @@ function tiles(loops: DotLoops): Lines {
   const start = core.prepare === undefined
     ? sum(get("a"), times(sum(get("outer_row"), get("block")), core.rowBytes))
     : get("scratch");
-  const lines: (string | Lines)[] = [set("row", get("block")), set("x", start)];
+  const column = loops.groups === 1
+    ? get("panel_column")
+    : sum(times(get("group_index"), loops.columns), get("panel_column"));
+  const lines: (string | Lines)[] = [set("column", column), set("row", get("block")), set("x", start)];
   for (const size of tileSizes(loops, limit)) {
     const body = [
       set("row_at", sum(get("outer_row"), get("row"))),

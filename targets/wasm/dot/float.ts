@@ -3,6 +3,7 @@
 import type { WasmVariant } from "../kernel.ts";
 import { advance, constant, get, type Lines, load, op, repeatWhile, set, sum } from "../text.ts";
 import type { DotCore } from "./engine.ts";
+import { floatCopier, type RowSource } from "./source.ts";
 
 export interface FloatCoreOptions {
   readonly depth: number;
@@ -11,6 +12,10 @@ export interface FloatCoreOptions {
   /** Bytes between rows of the left operand. */
   readonly rowBytes: number;
   readonly variant: WasmVariant;
+  /** Rows that are copied to scratch first; they are read in place where it is absent. */
+  readonly source?: RowSource;
+  /** The local that holds the panel's address; `panel` when absent. */
+  readonly weights?: string;
 }
 
 /** A panel is [depth][panelColumns] f32. */
@@ -19,8 +24,14 @@ export function floatPanelBytes(depth: number, panelColumns: number): number {
 }
 
 export function floatCore(options: FloatCoreOptions): DotCore {
-  const { depth, panelColumns, tileRows, rowBytes } = options;
+  const { depth, panelColumns, tileRows, rowBytes, source } = options;
+  const prepare = source === undefined ? undefined : {
+    begin: source.begin,
+    row: [set("to", get("prepared")), ...source.copyRow(floatCopier)],
+    next: source.next,
+  };
   return {
+    prepare,
     panelColumns,
     panelBytes: floatPanelBytes(depth, panelColumns),
     rowBytes,
@@ -60,7 +71,7 @@ export function floatTile(options: FloatCoreOptions, rows: number): Lines {
     return lines;
   };
 
-  const lines: (string | Lines)[] = [set("w", get("panel")), set("xk", get("x"))];
+  const lines: (string | Lines)[] = [set("w", get(options.weights ?? "panel")), set("xk", get("x"))];
   const zero = "(v128.const f32x4 0 0 0 0)";
   for (let set_ = 0; set_ < sets; set_++) {
     for (let row = 0; row < rows; row++) {

@@ -1,20 +1,8 @@
 /** 8-bit x 8-bit integers with exact i32 sums: both sides widened to i16, then pairs of products per lane. */
 
-import {
-  advance,
-  constant,
-  countedLoop,
-  get,
-  type Lines,
-  load,
-  op,
-  repeatWhile,
-  set,
-  store,
-  sum,
-  times,
-} from "../text.ts";
+import { advance, constant, countedLoop, get, type Lines, load, op, repeatWhile, set, store, sum } from "../text.ts";
 import type { DotCore } from "./engine.ts";
+import { type RowSource, spanCopier } from "./source.ts";
 
 export interface Int8CoreOptions {
   readonly depth: number;
@@ -23,6 +11,7 @@ export interface Int8CoreOptions {
   readonly panelColumns: number;
   readonly tileRows: number;
   readonly left: LeftCodes;
+  readonly source: RowSource;
   /** Whether the packed weights are centred, or a zero point per column and block is subtracted. */
   readonly weightZeros: boolean;
   /** `real` sums are f32, multiplied by both steps; `integer` sums are i32. */
@@ -68,44 +57,37 @@ export function int8Core(options: Int8CoreOptions): DotCore {
     panelBytes: blocks * int8BlockBytes(options, blockDepth),
     rowBytes: preparedBytes(options),
     tileRows: options.tileRows,
-    prepare: prepareRow(options),
+    prepare: { begin: prepareBegin(options), row: prepareRow(options), next: options.source.next },
     tile: (rows) => int8Tile(options, rows),
   };
 }
 
-/** Widens a row of codes to i16 and takes its zero point away; 8 codes a turn, the tail padded with zeros. */
+/** Widens a row of codes to i16 and takes its zero point away; what lies past the depth is zero. */
 function prepareRow(options: Int8CoreOptions): Lines {
-  const { depth, left, weightZeros } = options;
-  const extend = left.signed ? "v128.load8x8_s" : "v128.load8x8_u";
-  const whole = Math.floor(depth / 8);
-  const rest = depth % 8;
-  const lines: (string | Lines)[] = [
-    set("from", sum(get("a"), times(get("source_row"), depth))),
-    set("to", get("prepared")),
-  ];
-  if (left.zeros !== "none") {
-    const at = left.zeros === "row"
-      ? sum(get("a_zeros"), op("i32.shl", get("source_row"), constant(2)))
-      : get("a_zeros");
-    lines.push(set("v_zero", op("i16x8.splat", load("i32.load", at))));
+  const { depth, left, weightZeros, source } = options;
+  const widened = load(left.signed ? "v128.load8x8_s" : "v128.load8x8_u", get("from"));
+  const centred = left.zeros === "none" ? widened : op("i16x8.sub", widened, get("v_zero"));
+  const copier = spanCopier({
+    lanes: 8,
+    fromBytes: 1,
+    toBytes: 2,
+    turn: [store("v128.store", get("to"), centred)],
+  });
+  const padding = paddedDepth(depth) - depth;
+  const lines: (string | Lines)[] = [set("to", get("prepared"))];
+  if (left.zeros === "row") {
+    const zero = load("i32.load", sum(get("a_zeros"), op("i32.shl", get("source_row"), constant(2))));
+    lines.push(set("v_zero", op("i16x8.splat", zero)));
   }
-  const widened = (instruction: string): string =>
-    left.zeros === "none" ? instruction : op("i16x8.sub", instruction, get("v_zero"));
-  const group: Lines = [
-    set("v_codes", widened(load(extend, get("from")))),
-    store("v128.store", get("to"), get("v_codes")),
-  ];
-  if (whole > 0) {
-    lines.push(...countedLoop("widen", "k", whole, [...group, advance("from", 8), advance("to", 16)]));
-  }
-  if (rest > 0) {
-    const mask = Array.from({ length: 8 }, (_, lane) => (lane < rest ? -1 : 0)).join(" ");
-    lines.push(set("v_codes", op("v128.and", widened(load(extend, get("from"))), `(v128.const i16x8 ${mask})`)));
-    lines.push(store("v128.store", get("to"), get("v_codes")));
-    lines.push(advance("to", 16));
-  }
+  lines.push(...source.copyRow(copier), ...copier.zeros(padding));
   if (weightZeros) lines.push(...sumBlocks(options));
   return lines;
+}
+
+function prepareBegin({ left, source }: Int8CoreOptions): Lines {
+  return left.zeros === "tensor"
+    ? [set("v_zero", op("i16x8.splat", load("i32.load", get("a_zeros")))), ...source.begin]
+    : source.begin;
 }
 
 /** Appends the sum of each block of the prepared row. */

@@ -48,6 +48,14 @@ export function randomQuantized(random: () => number, shape: readonly number[], 
     shape,
     codes,
     steps: floatTensor(steps, Float32Array.from({ length: count }, () => randomStep(random, scheme.step))),
+    ...(scheme.offset
+      ? {
+        offsets: floatTensor(
+          steps,
+          Float32Array.from({ length: count }, () => Math.f16round(40 * randomStep(random, scheme.step))),
+        ),
+      }
+      : {}),
     ...(scheme.zeroPoint ? { zeros: plainTensor("i32", steps, Int32Array.from({ length: count }, code)) } : {}),
   };
 }
@@ -284,5 +292,109 @@ Deno.test("int4 matmul equals the evaluator over blocks of the depth", async () 
         }
       }
     }
+  }
+});
+
+interface WeightOnlyCase {
+  readonly rows: number;
+  readonly depth: number;
+  readonly columns: number;
+  readonly right: QuantScheme;
+  readonly transposeB: boolean;
+  readonly seed: number;
+}
+
+/** Runs a weight-only matmul and says how far, in units of its bound, the worst entry is. */
+async function weightOnlyError(options: WeightOnlyCase, spoil: (w: QuantizedTensor) => QuantizedTensor = (w) => w) {
+  const { rows, depth, columns, right, transposeB, seed } = options;
+  const random = uniform(seed);
+  const shape = transposeB ? [columns, depth] : [depth, columns];
+  const w = randomQuantized(random, shape, right);
+  const build = (weights: QuantizedTensor) => {
+    const builder = new GraphBuilder("weights");
+    const x = builder.input("x", tensorType("f32", [rows, depth]));
+    const operands = [x, builder.constant(weights)];
+    builder.output("y", builder.add("matmul", operands, { transposeB, hasBias: false, result: { kind: "real" } }));
+    return builder.finish("quant");
+  };
+  const given = randomFloats(random, [rows, depth]);
+  const { expected } = await runKernels(build(w), { x: given }, selectMatmul);
+  const { actual } = await runKernels(build(spoil(w)), { x: given }, selectMatmul);
+  // No entry meets more than depth + 16 roundings; each multiplies a term of at most |a| (|step| (|q| + |z|) + |offset|).
+  const gamma = (depth + 16) * unit / (1 - (depth + 16) * unit);
+  const grid = stepShape(right, shape);
+  const terms = new Float64Array(rows * columns);
+  for (let column = 0; column < columns; column++) {
+    for (let k = 0; k < depth; k++) {
+      const [i, j] = transposeB ? [column, k] : [k, column];
+      const index = stepAt(right, i, 0) * grid[1] + stepAt(right, j, 1);
+      const code = Number(w.codes.data[i * shape[1] + j]);
+      const size = Math.abs(w.steps.data[index]) * (Math.abs(code) + 256) + Math.abs(w.offsets?.data[index] ?? 0);
+      for (let row = 0; row < rows; row++) {
+        terms[row * columns + column] += Math.abs(given.data[row * depth + k]) * size;
+      }
+    }
+  }
+  let worst = 0;
+  for (const variant of wasmVariants) {
+    const [y, wanted] = [floats(actual[variant].y), floats(expected.y)];
+    y.forEach((value, index) => worst = Math.max(worst, Math.abs(value - wanted[index]) / (gamma * terms[index])));
+  }
+  return worst;
+}
+
+function stepAt(right: QuantScheme, index: number, axis: number): number {
+  const block = right.block[axis];
+  return block === "all" ? 0 : Math.floor(index / block);
+}
+
+function floats(tensor: Tensor): Float32Array {
+  assert.ok(tensor.kind === "plain" && tensor.data instanceof Float32Array);
+  return tensor.data;
+}
+
+const weightOnlyCase = fc.record({
+  rows: fc.integer({ min: 1, max: 7 }),
+  blocks: fc.integer({ min: 1, max: 4 }),
+  block: fc.constantFrom(8, 16, 32, 40),
+  whole: fc.boolean(),
+  tail: fc.integer({ min: 0, max: 9 }),
+  columns: fc.integer({ min: 1, max: 19 }),
+  format: fc.constantFrom(int4, uint4, int8, uint8, intFormat(5, false), intFormat(5, true)),
+  zero: fc.boolean(),
+  offset: fc.boolean(),
+  step: fc.constantFrom("f32" as const, "f16" as const),
+  transposeB: fc.boolean(),
+  seed: fc.nat(),
+});
+
+Deno.test("weight-only matmul stays within the rounding bound for every code, zero point and offset", async () => {
+  await fc.assert(
+    fc.asyncProperty(weightOnlyCase, async ({ blocks, block, whole, tail, transposeB, ...more }) => {
+      const depth = blocks * block + (whole ? tail : 0);
+      const along = whole ? "all" as const : block;
+      const right: QuantScheme = {
+        ...scheme(more.format, transposeB ? [1, along] : [along, 1], more.zero),
+        step: more.step,
+        ...(more.offset ? { offset: true } : {}),
+      };
+      const worst = await weightOnlyError({ ...more, depth, right, transposeB });
+      assert.ok(worst <= 1, `${worst} bounds away`);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("the bound of weight-only matmul sees one code that is one step off", async () => {
+  for (const rows of [1, 4]) {
+    const right = { ...scheme(uint4, [1, 32], false), offset: true as const };
+    const options = { rows, depth: 128, columns: 9, right, transposeB: true, seed: 3 };
+    const spoil = (w: QuantizedTensor): QuantizedTensor => {
+      const data = Uint8Array.from(w.codes.data, Number);
+      data[200] ^= 1;
+      return { ...w, codes: plainTensor("u8", w.shape, data) };
+    };
+    assert.ok(await weightOnlyError(options) <= 1);
+    assert.ok(await weightOnlyError(options, spoil) > 1);
   }
 });

@@ -1,31 +1,54 @@
-/** Constant weights as matrices [depth, columns] with strides: what packers read. */
+/** Constant weights as matrices [depth, columns]: what packers read. */
 
-import type { Extent } from "../../../compiler/ir/extent.ts";
-import { type PlainTensor, type QuantizedTensor, sizeOf, stridesOf } from "../../../compiler/ir/tensor.ts";
+import { type QuantizedTensor, sizeOf, stridesOf, type Tensor } from "../../../compiler/ir/tensor.ts";
 import type { QuantScheme } from "../../../compiler/numeric/scheme.ts";
 import { stepShape } from "../../../compiler/numeric/scheme.ts";
 
-/** Where entry (k, n) lies in an array: `base + k * depthStride + n * columnStride`. */
+/** Entry (k, n) lies at `k * depthStride + n * columnStride`. Panels never hold columns of two groups. */
 export interface MatrixView {
   readonly depth: number;
   readonly columns: number;
   readonly depthStride: number;
   readonly columnStride: number;
+  /** Columns of a group: all of them in a matmul. */
+  readonly groupColumns: number;
 }
 
-/** The last two axes of `b` as depth and columns. Leading axes must have extent 1. */
-export function matrixView(shape: readonly Extent[], transposeB: boolean): MatrixView | undefined {
-  if (!shape.every((extent): extent is number => typeof extent === "number")) return undefined;
+/** The last two axes of a matmul's `b` as depth and columns. Leading axes must have extent 1. */
+export function matmulView(shape: readonly number[], transposeB: boolean): MatrixView | undefined {
   if (shape.length < 2 || sizeOf(shape.slice(0, -2)) !== 1) return undefined;
   const [rows, columns] = shape.slice(-2);
   return transposeB
-    ? { depth: columns, columns: rows, depthStride: 1, columnStride: columns }
-    : { depth: rows, columns, depthStride: columns, columnStride: 1 };
+    ? { depth: columns, columns: rows, depthStride: 1, columnStride: columns, groupColumns: rows }
+    : { depth: rows, columns, depthStride: columns, columnStride: 1, groupColumns: columns };
 }
 
-/** A quantized matrix: codes at `view`, steps (and zeros, offsets) at `(floor(k / block), floor(n / columnBlock))`. */
+/** Channels-last conv weights [M, ...kernel, C / groups]: one column per output channel. */
+export function convView(shape: readonly number[], groups: number): MatrixView {
+  const depth = sizeOf(shape.slice(1));
+  return { depth, columns: shape[0], depthStride: 1, columnStride: depth, groupColumns: shape[0] / groups };
+}
+
+/** Panels of all groups. */
+export function panelCount(view: MatrixView, panelColumns: number): number {
+  return (view.columns / view.groupColumns) * Math.ceil(view.groupColumns / panelColumns);
+}
+
+/** The panel of a column, and its place there. */
+export function panelPlace(
+  view: MatrixView,
+  panelColumns: number,
+  column: number,
+): { readonly panel: number; readonly lane: number } {
+  const within = column % view.groupColumns;
+  const first = ((column - within) / view.groupColumns) * Math.ceil(view.groupColumns / panelColumns);
+  return { panel: first + Math.floor(within / panelColumns), lane: within % panelColumns };
+}
+
+/** A quantized matrix: codes at `view`, and one step (zero, offset) per block of the depth and block of columns. */
 export interface QuantizedMatrix {
   readonly view: MatrixView;
+  /** Extent of the depth that shares a step; the whole depth when there is one block. */
   readonly block: number;
   readonly blocks: number;
   readonly codes: ArrayLike<number>;
@@ -36,31 +59,42 @@ export interface QuantizedMatrix {
   readonly stepIndex: (depthBlock: number, column: number) => number;
 }
 
-/** Blocks of a scheme along the depth of a matrix: the extent that shares a step, the whole depth for `"all"`. */
-export function depthBlock(scheme: QuantScheme, shape: readonly number[], transposeB: boolean): number {
-  const axis = transposeB ? shape.length - 1 : shape.length - 2;
-  const block = scheme.block[axis];
-  return block === "all" || block === undefined ? shape[axis] : Math.min(block, shape[axis]);
+/** Codes of at most 8 bits, or undefined. */
+function byteCodes(tensor: QuantizedTensor): Int8Array | Uint8Array | undefined {
+  const { data } = tensor.codes;
+  return data instanceof Int8Array || data instanceof Uint8Array ? data : undefined;
 }
 
-export function quantizedMatrix(tensor: QuantizedTensor, transposeB: boolean): QuantizedMatrix | undefined {
-  const view = matrixView(tensor.shape, transposeB);
-  if (view === undefined || tensor.codes.element !== "i8" && tensor.codes.element !== "u8") return undefined;
-  const rank = tensor.shape.length;
-  const [depthAxis, columnAxis] = transposeB ? [rank - 1, rank - 2] : [rank - 2, rank - 1];
-  const strides = stridesOf(stepShape(tensor.scheme, tensor.shape));
-  const columnBlock = tensor.scheme.block[columnAxis];
-  const block = depthBlock(tensor.scheme, tensor.shape, transposeB);
+/** A quantized matrix over axes: the columns' axis and the axis of the depth (the other axes have extent 1 or one block). */
+export function quantizedMatrix(
+  tensor: Tensor,
+  view: MatrixView,
+  columnAxis: number,
+  depthAxis: number | "whole",
+): QuantizedMatrix | undefined {
+  if (tensor.kind !== "quantized") return undefined;
+  const codes = byteCodes(tensor);
+  if (codes === undefined) return undefined;
+  const { scheme, shape } = tensor;
+  const grid = stepShape(scheme, shape);
+  if (grid.some((extent, axis) => extent !== 1 && axis !== columnAxis && axis !== depthAxis)) return undefined;
+  const strides = stridesOf(grid);
+  const columnBlock = blockExtent(scheme, shape, columnAxis);
+  const block = depthAxis === "whole" ? view.depth : blockExtent(scheme, shape, depthAxis);
+  const depthStride = depthAxis === "whole" ? 0 : strides[depthAxis];
   return {
     view,
     block,
     blocks: Math.ceil(view.depth / block),
-    codes: (tensor.codes as PlainTensor<"i8" | "u8">).data,
+    codes,
     steps: tensor.steps.data,
     zeros: tensor.zeros?.data,
     offsets: tensor.offsets?.data,
-    stepIndex: (depth, column) =>
-      depth * strides[depthAxis] +
-      (columnBlock === "all" ? 0 : Math.floor(column / (columnBlock ?? 1))) * strides[columnAxis],
+    stepIndex: (depth, column) => depth * depthStride + Math.floor(column / columnBlock) * strides[columnAxis],
   };
+}
+
+function blockExtent(scheme: QuantScheme, shape: readonly number[], axis: number): number {
+  const block = scheme.block[axis];
+  return block === "all" || block === undefined ? shape[axis] : Math.min(block, shape[axis]);
 }

@@ -11,7 +11,7 @@
 import type { WasmVariant } from "../kernel.ts";
 import { advance, constant, countedLoop, get, type Lines, load, op, set, store, sum, times } from "../text.ts";
 import type { DotCore } from "./engine.ts";
-import { type LeftCodes, swapHalves } from "./int8.ts";
+import type { LeftCodes } from "./int8.ts";
 
 /** Storage of weight steps in panels. */
 export type PanelStep = "f32" | "f16";
@@ -97,7 +97,7 @@ export function nibbleCore(options: NibbleCoreOptions): DotCore {
     panelBytes: shape.blocks * shape.blockBytes,
     rowBytes: nibbleRowBytes(layout, variant),
     tileRows,
-    prepare: prepareRow(options, shape),
+    prepare: { begin: [], row: prepareRow(options, shape), next: [] },
     tile: (rows) => nibbleTile(options, shape, rows),
   };
 }

@@ -1,6 +1,6 @@
 /** Packs f32 weights in panel order. */
 
-import type { MatrixView } from "./matrix.ts";
+import { type MatrixView, panelCount, panelPlace } from "./matrix.ts";
 
 /** Panels of [depth][panelColumns] f32, the last one padded with zeros. */
 export function packFloatPanels(
@@ -9,11 +9,10 @@ export function packFloatPanels(
   panelColumns: number,
 ): Uint8Array<ArrayBuffer> {
   const { depth, columns, depthStride, columnStride } = view;
-  const panels = Math.ceil(columns / panelColumns);
-  const out = new Float32Array(panels * depth * panelColumns);
+  const out = new Float32Array(panelCount(view, panelColumns) * depth * panelColumns);
   for (let column = 0; column < columns; column++) {
-    const panel = Math.floor(column / panelColumns);
-    let to = panel * depth * panelColumns + column % panelColumns;
+    const { panel, lane } = panelPlace(view, panelColumns, column);
+    let to = panel * depth * panelColumns + lane;
     let from = column * columnStride;
     for (let k = 0; k < depth; k++) {
       out[to] = data[from];

@@ -1,6 +1,6 @@
 /** Packs 8-bit weights in panel order. */
 
-import type { QuantizedMatrix } from "./matrix.ts";
+import { panelCount, panelPlace, type QuantizedMatrix } from "./matrix.ts";
 import { int8BlockBytes, type Int8CoreOptions, paddedDepth } from "./int8.ts";
 
 /** What is subtracted from codes so that they fit a signed byte: 128 when unsigned codes pass 127. */
@@ -27,13 +27,13 @@ export function packInt8Panels(
   const shift = codeShift(codes);
   const depth = blocks === 1 ? paddedDepth(view.depth) : matrix.block;
   const blockBytes = int8BlockBytes(options, depth);
-  const panels = Math.ceil(view.columns / panelColumns);
+  const panels = panelCount(view, panelColumns);
   const bytes = new Uint8Array(panels * blocks * blockBytes);
   const codesOut = new Int8Array(bytes.buffer);
   const words = new DataView(bytes.buffer);
   for (let column = 0; column < view.columns; column++) {
-    const lane = column % panelColumns;
-    const panelStart = Math.floor(column / panelColumns) * blocks * blockBytes;
+    const { panel, lane } = panelPlace(view, panelColumns, column);
+    const panelStart = panel * blocks * blockBytes;
     for (let block = 0; block < blocks; block++) {
       const start = panelStart + block * blockBytes;
       const first = block * matrix.block;

@@ -1,6 +1,6 @@
 /** Packs 4-bit weights in panel order. */
 
-import type { QuantizedMatrix } from "./matrix.ts";
+import { panelCount, panelPlace, type QuantizedMatrix } from "./matrix.ts";
 import { type NibbleLayout, nibbleShape, type PanelStep } from "./nibble.ts";
 
 /** Whether every step is an f16 number, so that panels may hold it in two bytes. */
@@ -36,12 +36,12 @@ export function packNibblePanels(
   const { view } = matrix;
   const { panelColumns } = layout;
   const shape = nibbleShape(layout);
-  const panels = Math.ceil(view.columns / panelColumns);
+  const panels = panelCount(view, panelColumns);
   const bytes = new Uint8Array(panels * shape.blocks * shape.blockBytes);
   const words = new DataView(bytes.buffer);
   for (let column = 0; column < view.columns; column++) {
-    const lane = column % panelColumns;
-    const panelStart = Math.floor(column / panelColumns) * shape.blocks * shape.blockBytes;
+    const { panel, lane } = panelPlace(view, panelColumns, column);
+    const panelStart = panel * shape.blocks * shape.blockBytes;
     for (let block = 0; block < shape.blocks; block++) {
       const start = panelStart + block * shape.blockBytes;
       const first = block * matrix.block;

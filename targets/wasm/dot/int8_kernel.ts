@@ -1,0 +1,82 @@
+/** 8-bit codes x 8-bit codes. */
+
+import type { WasmKernel } from "../kernel.ts";
+import { rowBlockOf } from "./engine.ts";
+import { int8Core, type Int8CoreOptions } from "./int8.ts";
+import { codeShift, hasZeros, packInt8Panels } from "./pack_int8.ts";
+import {
+  type Declined,
+  dotKernel,
+  type DotProblem,
+  leftCodes,
+  leftName,
+  leftParameters,
+  loopsOf,
+  panelWidth,
+} from "./problem.ts";
+import { copySlack, matrixSource } from "./source.ts";
+
+/** Five rows of two vectors, the vectors of a panel and one of the left operand fill 13 of 16 registers. */
+const tileRows = 5;
+
+/** Largest depth whose sums of products up to 255 * 255 stay inside i32. */
+const deepest = Math.floor((2 ** 31 - 1) / (255 * 255));
+
+export function selectInt8(problem: DotProblem): WasmKernel | Declined {
+  const { a, b, matrix, view, weightsKey, space, sums } = problem;
+  const left = leftCodes(problem.aType, problem.family);
+  if (left === undefined) return { declined: "left codes step along the depth" };
+  if (matrix === undefined || matrix.offsets !== undefined) return { declined: "weights are not integers of 8 bits" };
+  const { depth } = view;
+  const { block, blocks } = matrix;
+  if (depth > deepest) return { declined: "sums may pass 32 bits" };
+  if (blocks > 1 && (depth % block !== 0 || block % 8 !== 0)) return { declined: "ragged blocks" };
+  if (blocks > 1 && sums === "integer") return { declined: "integer sums over blocks" };
+  const panelColumns = panelWidth(problem, 8);
+  const finish = problem.finishOf(panelColumns);
+  if ("declined" in finish) return finish;
+  const options: Int8CoreOptions = {
+    depth,
+    block,
+    panelColumns,
+    tileRows,
+    left,
+    source: problem.source ?? matrixSource(depth, 1),
+    weightZeros: hasZeros(matrix, codeShift(matrix.codes)),
+    sums,
+  };
+  const core = int8Core(options);
+  const rowBlock = rowBlockOf(space, core.rowBytes, core.tileRows);
+  const text = `columns=${panelColumns},block=${block},steps=${sums === "real" ? "f32" : "none"},zeros=${
+    options.weightZeros ? 1 : 0
+  }`;
+  return dotKernel({
+    problem,
+    arithmetic: "int8",
+    details: `tile=${tileRows}x${panelColumns},a=${leftName(left)},w=(${text})`,
+    header: header(options),
+    finish,
+    leading: leftParameters(a, left, sums === "real"),
+    weights: {
+      key: `${weightsKey}/int8-panels(${text})`,
+      layout: `int8-panels(${text})`,
+      value: b,
+      pack: () => packInt8Panels(matrix, options),
+    },
+    scratchBytes: rowBlock * core.rowBytes + copySlack,
+    body: () => loopsOf(problem, finish, core, rowBlock),
+  });
+}
+
+function header(options: Int8CoreOptions): string[] {
+  const a = options.left.zeros === "none" ? "a[m][k]" : "(a[m][k] - a_zero)";
+  const w = options.weightZeros ? "(w[k][n] - w_zero[n])" : "w[k][n]";
+  const dot = `sum over k of ${a} * ${w}, exact in i32`;
+  if (options.sums === "integer") return [`sum[m][n] = ${dot}`];
+  return options.block < options.depth
+    ? [
+      "y[m][n] = sum over blocks of (a_step[m] * w_step[block][n]) * f32(dot)",
+      `dot = ${dot}, within a block of ${options.block}`,
+    ]
+    : ["y[m][n] = (a_step[m] * w_step[n]) * f32(dot)", `dot = ${dot}`];
+}

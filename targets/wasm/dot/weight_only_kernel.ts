@@ -1,0 +1,89 @@
+/** f32 rows x quantized weights. */
+
+import { formatBits, intRange } from "../../../compiler/numeric/number_format.ts";
+import type { WasmKernel, WasmVariant } from "../kernel.ts";
+import { constant, get, ifThen, type Lines, op } from "../text.ts";
+import { rowBlockOf } from "./engine.ts";
+import { fitsHalf } from "./pack_nibble.ts";
+import { packWeightOnlyPanels, storedCodes } from "./pack_weight_only.ts";
+import { type Declined, dotKernel, type DotProblem, loopsOf, panelWidth } from "./problem.ts";
+import {
+  decodedCore,
+  decodedPanelBytes,
+  singleRowBytes,
+  singleRowCore,
+  type WeightOnlyLayout,
+  type WeightOnlyOptions,
+} from "./weight_only.ts";
+
+const tileRows = 5;
+
+export function selectWeightOnly(problem: DotProblem): WasmKernel | Declined {
+  const { a, b, matrix, tensor, view, weightsKey, space } = problem;
+  if (problem.aType.element !== "f32") return { declined: "rows are not f32" };
+  if (matrix === undefined || tensor.kind !== "quantized" || tensor.scheme.format.kind !== "int") {
+    return { declined: "weights are not integers of 8 bits" };
+  }
+  if (problem.source !== undefined || view.groupColumns !== view.columns) return { declined: "rows are gathered" };
+  const { depth } = view;
+  const { block, blocks } = matrix;
+  if (blocks > 1 && (depth % block !== 0 || block % 8 !== 0)) return { declined: "ragged blocks" };
+  const { format } = tensor.scheme;
+  const codes = formatBits(format) <= 4 ? "nibble" : "byte";
+  const stored = storedCodes(matrix, codes, intRange(format).min);
+  if (stored === undefined) return { declined: "codes outside their format" };
+  const panelColumns = panelWidth(problem, 8);
+  const finish = problem.finishOf(panelColumns);
+  if ("declined" in finish) return finish;
+  const half = fitsHalf(matrix.steps) && (matrix.offsets === undefined || fitsHalf(matrix.offsets));
+  const layout: WeightOnlyLayout = {
+    codes,
+    depth,
+    block,
+    panelColumns,
+    step: half ? "f16" : "f32",
+    zeros: stored.zero === undefined,
+    offsets: matrix.offsets !== undefined,
+  };
+  const rowBlock = rowBlockOf(space, 4 * depth, tileRows);
+  const text = `columns=${panelColumns},block=${block},codes=${codes},step=${layout.step},zeros=${
+    layout.zeros ? "block" : stored.zero
+  },offsets=${layout.offsets ? 1 : 0}`;
+  const scratchBytes = Math.max(
+    singleRowBytes(layout),
+    space.rowsBound === 1 ? 0 : decodedPanelBytes(layout),
+  );
+  const body = (variant: WasmVariant): Lines => {
+    const options: WeightOnlyOptions = { layout, zero: stored.zero ?? 0, variant };
+    const single = (): Lines => loopsOf(problem, finish, singleRowCore(options), 1, 1);
+    const more = (): Lines => loopsOf(problem, finish, decodedCore(options, tileRows), rowBlock);
+    if (space.rows === 1) return single();
+    if (typeof space.rows === "number") return more();
+    return ifThen(op("i32.eq", get("rows"), constant(1)), single(), more());
+  };
+  return dotKernel({
+    problem,
+    arithmetic: "weights",
+    details: `tile=${tileRows}x${panelColumns},w=(${text})`,
+    header: header(layout),
+    finish,
+    leading: [{ name: "a", operand: { kind: "value", value: a, part: "data" } }],
+    weights: {
+      key: `${weightsKey}/weight-only-panels(${text})`,
+      layout: `weight-only-panels(${text})`,
+      value: b,
+      pack: () => packWeightOnlyPanels(matrix, stored, layout),
+    },
+    scratchBytes,
+    body,
+  });
+}
+
+function header(layout: WeightOnlyLayout): string[] {
+  const offset = layout.offsets ? " + offset" : "";
+  return [
+    `y[m][n] = sum over k of a[m][k] * ((q[k][n] - z) * w_step${offset}), blocks of ${layout.block}`,
+    "one row: per block, w_step * (sum of a * q - z * sum of a) plus offset * sum of a",
+    "more rows: a panel is decoded to f32, then multiplied",
+  ];
+}
