@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, notEqual } from "node:assert/strict";
-import { isPlain, plainTensor } from "../../compiler/ir/tensor.ts";
+import { isPlain, type PlainTensor, plainTensor, type Tensor } from "../../compiler/ir/tensor.ts";
 import { sharedTest } from "../support/models.ts";
-import { difference, onnxTolerance } from "./compare.ts";
+import { difference as differenceWithin, onnxTolerance, toleranceOf } from "./compare.ts";
 import { familyOf } from "./families.ts";
 import { ignored, ignoredReason } from "./ignored.ts";
 import { readCases } from "./node_case.ts";
@@ -58,6 +58,10 @@ sharedTest("a runner that errs by one part in a hundred fails", [archives[0]], a
   match(result.ok ? "" : result.reason, /entries differ/);
 });
 
+function difference(actual: Tensor | undefined, expected: PlainTensor): string | undefined {
+  return differenceWithin(actual, expected, toleranceOf(expected.element, 8));
+}
+
 Deno.test("outputs of another element, shape, sign of infinity or NaN differ", () => {
   const wanted = plainTensor("f32", [2], Float32Array.of(Infinity, NaN));
   equal(difference(wanted, wanted), undefined);
@@ -67,7 +71,15 @@ Deno.test("outputs of another element, shape, sign of infinity or NaN differ", (
   notEqual(difference(plainTensor("f64", [2], Float64Array.of(Infinity, NaN)), wanted), undefined);
   notEqual(difference(undefined, wanted), undefined);
   const counts = plainTensor("i64", [1], BigInt64Array.of(1000n));
-  notEqual(difference(plainTensor("i64", [1], BigInt64Array.of(1001n)), counts, onnxTolerance), undefined);
+  notEqual(difference(plainTensor("i64", [1], BigInt64Array.of(1001n)), counts), undefined);
+});
+
+Deno.test("a small entry must be right in itself, a large one within the roundings of its sum", () => {
+  const wanted = plainTensor("f32", [2], Float32Array.of(1, 1e-3));
+  equal(difference(plainTensor("f32", [2], Float32Array.of(1 + 20 * 2 ** -24, 1e-3)), wanted), undefined);
+  notEqual(difference(plainTensor("f32", [2], Float32Array.of(1 + 30 * 2 ** -24, 1e-3)), wanted), undefined);
+  notEqual(difference(plainTensor("f32", [2], Float32Array.of(1, 1e-3 + 1.3e-6)), wanted), undefined);
+  equal(differenceWithin(plainTensor("f32", [2], Float32Array.of(1.0009, 1e-3)), wanted, onnxTolerance), undefined);
 });
 
 Deno.test("a test belongs to the family of its op", () => {
