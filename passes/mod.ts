@@ -8,6 +8,7 @@ import { foldConstants } from "./cleanup/fold_constants.ts";
 import { fuseMaps } from "./cleanup/fuse_maps.ts";
 import { inlineScalars } from "./cleanup/inline_scalars.ts";
 import { mergeViews } from "./cleanup/merge_views.ts";
+import { correctBias } from "./correct/correct_bias.ts";
 import { foldBatchNorm } from "./fold/fold_batch_norm.ts";
 import { foldBias } from "./fold/fold_bias.ts";
 import { foldPad } from "./fold/fold_pad.ts";
@@ -29,7 +30,13 @@ export const preparation: readonly Pass[] = [
 ];
 
 /** What recipes choose from, in the order that the methods depend on. */
-export const methods: readonly Pass[] = [calibrate, quantizeWeights, quantizeActivations, integerArithmetic];
+export const methods: readonly Pass[] = [
+  calibrate,
+  quantizeWeights,
+  quantizeActivations,
+  correctBias,
+  integerArithmetic,
+];
 
 /** Run after the recipe's own passes. */
 export const completion: readonly Pass[] = [fuseMaps];

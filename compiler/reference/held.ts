@@ -16,21 +16,19 @@ import { InvariantError } from "../diagnostics.ts";
 /** A quantized value stands on the device as the real numbers that its codes mean. */
 export class Held {
   #device: tf.Tensor | undefined;
-  #host: (() => Tensor) | undefined;
-  #hostValue: Tensor | undefined;
+  #host: Tensor | undefined;
 
-  private constructor(device: tf.Tensor | undefined, host: (() => Tensor) | undefined) {
+  private constructor(device: tf.Tensor | undefined, host: Tensor | undefined) {
     this.#device = device;
     this.#host = host;
   }
 
   static onHost(tensor: Tensor): Held {
-    return new Held(undefined, () => tensor);
+    return new Held(undefined, tensor);
   }
 
-  /** `host` gives the exact tensor where the device holds only its real value. */
-  static onDevice(tensor: tf.Tensor, host?: () => Tensor): Held {
-    return new Held(tf.keep(tensor), host);
+  static onDevice(tensor: tf.Tensor): Held {
+    return new Held(tf.keep(tensor), undefined);
   }
 
   device(): tf.Tensor {
@@ -39,8 +37,8 @@ export class Held {
   }
 
   host(): Tensor {
-    this.#hostValue ??= this.#host === undefined ? this.#download() : this.#host();
-    return this.#hostValue;
+    this.#host ??= this.#download();
+    return this.#host;
   }
 
   /** Whether the value can stand on the device: f32, or codes that mean f32. */

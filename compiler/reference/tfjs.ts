@@ -16,10 +16,22 @@ export type TensorRecord = Readonly<Record<string, Tensor>>;
 /** Sees a value as soon as it is computed; `read` fetches it. */
 export type Observe = (value: ValueName, read: () => Tensor) => void;
 
+/** Sees one value of all samples; the tensors that it returns take their place. */
+export type Revise = (node: Node, value: ValueName, read: () => readonly Tensor[]) => readonly Tensor[] | undefined;
+
 export interface ReferenceRun {
   readonly observe?: Observe;
   /** Changed by the run; fresh zero states when absent. */
   readonly states?: StateMemory;
+}
+
+/** One sample on its way through the graph. */
+interface RunState {
+  readonly values: Map<ValueName, Held>;
+  readonly environment: Environment;
+  readonly positions: number;
+  /** State updates, made when the run ends. */
+  readonly writes: (() => void)[];
 }
 
 /**
@@ -30,9 +42,12 @@ export class FloatReference {
   readonly #constants = new Map<string, Held>();
   readonly #resident = new Set<Held>();
   readonly #last: ReadonlyMap<ValueName, number>;
+  /** Quantized values whose codes are read as integers: they are computed exactly, on the host. */
+  readonly #coded: ReadonlySet<ValueName>;
 
   private constructor(readonly graph: Graph) {
     this.#last = lastReaders(graph);
+    this.#coded = codedValues(graph);
   }
 
   static async create(graph: Graph): Promise<FloatReference> {
@@ -42,30 +57,67 @@ export class FloatReference {
 
   /** Outputs by source name. Throws DiagnosticError when the inputs do not fit the graph. */
   run(inputs: TensorRecord, { observe, states }: ReferenceRun = {}): TensorRecord {
+    const run = this.#begin(inputs, states);
+    for (const { value } of this.graph.inputs) observe?.(value, () => heldValue(run.values, value).host());
+    this.graph.nodes.forEach((node, index) => {
+      this.#step(run, node);
+      if (node.op !== "constant") {
+        for (const value of node.outputs) observe?.(value, () => heldValue(run.values, value).host());
+      }
+      this.#release(run, node, index);
+    });
+    return this.#end(run);
+  }
+
+  /**
+   * Runs many samples side by side, node by node: every sample's value is there before the next node runs. `revise` sees
+   * one output of all samples and may put other tensors in its place. Memory grows with the number of samples.
+   */
+  runTogether(samples: readonly TensorRecord[], revise: Revise): readonly TensorRecord[] {
+    const runs = samples.map((inputs) => this.#begin(inputs, undefined));
+    this.graph.nodes.forEach((node, index) => {
+      for (const run of runs) this.#step(run, node);
+      if (node.op !== "constant") {
+        for (const value of node.outputs) {
+          const revised = revise(node, value, () => runs.map((run) => heldValue(run.values, value).host()));
+          revised?.forEach((tensor, sample) => {
+            heldValue(runs[sample].values, value).dispose();
+            runs[sample].values.set(value, Held.onHost(tensor));
+          });
+        }
+      }
+      for (const run of runs) this.#release(run, node, index);
+    });
+    return runs.map((run) => this.#end(run));
+  }
+
+  #begin(inputs: TensorRecord, states: StateMemory | undefined): RunState {
     const memory = states ?? new StateMemory(this.graph.states, this.graph.symbols);
     const { symbols, positions } = solveSymbols(this.graph, inputs, {}, memory.past);
+    const values = new Map(this.graph.inputs.map(({ name, value }) => [value, Held.onHost(inputs[name])]));
     const environment: Environment = { constants: this.graph.constants, symbols, states: memory };
-    const values = new Map<ValueName, Held>();
-    const hold = (value: ValueName, held: Held) => {
-      values.set(value, held);
-      observe?.(value, () => held.host());
-    };
-    for (const { name, value } of this.graph.inputs) hold(value, Held.onHost(inputs[name]));
-    const writes: (() => void)[] = [];
-    this.graph.nodes.forEach((node, index) => {
-      if (node.op === "constant") {
-        values.set(node.outputs[0], this.#constant(node.attributes.hash));
-        return;
-      }
-      const results = compute(node, node.inputs.map((value) => heldValue(values, value)), environment);
-      node.outputs.forEach((value, output) => hold(value, results[output]));
-      if (node.op === "writeState") writes.push(() => memory.set(node.attributes.state, results[0].host()));
-      this.#release(node, index, values);
-    });
-    for (const write of writes) write();
-    memory.advance(positions);
-    const outputs = this.graph.outputs.map(({ name, value }) => [name, heldValue(values, value).host()]);
-    for (const held of values.values()) if (!this.#isConstant(held)) held.dispose();
+    return { values, environment, positions, writes: [] };
+  }
+
+  #step(run: RunState, node: Node): void {
+    if (node.op === "constant") {
+      run.values.set(node.outputs[0], this.#constant(node.attributes.hash));
+      return;
+    }
+    const operands = node.inputs.map((value) => heldValue(run.values, value));
+    const results = compute(node, operands, run.environment, this.#coded.has(node.outputs[0]));
+    node.outputs.forEach((value, output) => run.values.set(value, results[output]));
+    if (node.op === "writeState") {
+      const { state } = node.attributes;
+      run.writes.push(() => run.environment.states.set(state, results[0].host()));
+    }
+  }
+
+  #end(run: RunState): TensorRecord {
+    for (const write of run.writes) write();
+    run.environment.states.advance(run.positions);
+    const outputs = this.graph.outputs.map(({ name, value }) => [name, heldValue(run.values, value).host()]);
+    for (const held of run.values.values()) if (!this.#resident.has(held)) held.dispose();
     return Object.fromEntries(outputs);
   }
 
@@ -84,16 +136,12 @@ export class FloatReference {
     return held;
   }
 
-  #isConstant(held: Held): boolean {
-    return this.#resident.has(held);
-  }
-
-  #release(node: Node, index: number, values: Map<ValueName, Held>): void {
+  #release(run: RunState, node: Node, index: number): void {
     for (const value of new Set([...node.inputs, ...node.outputs])) {
       if ((this.#last.get(value) ?? -1) > index) continue;
-      const held = values.get(value);
-      values.delete(value);
-      if (held !== undefined && !this.#isConstant(held)) held.dispose();
+      const held = run.values.get(value);
+      run.values.delete(value);
+      if (held !== undefined && !this.#resident.has(held)) held.dispose();
     }
   }
 }
@@ -134,20 +182,34 @@ const hostOperands: { readonly [Op in OpName]?: readonly number[] } = {
   pad: [1],
 };
 
-function compute(node: Node, operands: readonly Held[], environment: Environment): readonly Held[] {
-  const context = { symbols: environment.symbols, past: environment.states.past };
-  const exact = () => evaluateNode(node, operands.map((operand) => operand.host()), environment);
-  if (
-    operands.every((operand, index) => hostOperands[node.op]?.includes(index) || operand.isReal) && operands.length > 0
-  ) {
+function compute(
+  node: Node,
+  operands: readonly Held[],
+  environment: Environment,
+  readsCodes: boolean,
+): readonly Held[] {
+  const stays = hostOperands[node.op] ?? [];
+  const fits = operands.every((operand, index) => stays.includes(index) || operand.isReal);
+  if (fits && !readsCodes && operands.length > 0) {
+    const context = { symbols: environment.symbols, past: environment.states.past };
     const results = onDevice(node, operands, context);
-    if (results !== undefined) {
-      return results.map((tensor, index) =>
-        node.op === "quantize" ? Held.onDevice(tensor, () => exact()[index]) : Held.onDevice(tensor)
-      );
-    }
+    if (results !== undefined) return results.map((tensor) => Held.onDevice(tensor));
   }
-  return exact().map((tensor) => Held.onHost(tensor));
+  return evaluateNode(node, operands.map((operand) => operand.host()), environment)
+    .map((tensor) => Held.onHost(tensor));
+}
+
+/** Outputs of quantize nodes that are read by other ops than decodings and contractions with a real result. */
+function codedValues(graph: Graph): ReadonlySet<ValueName> {
+  const coded = new Set<ValueName>();
+  const quantized = new Set(graph.nodes.filter((node) => node.op === "quantize").map((node) => node.outputs[0]));
+  for (const node of graph.nodes) {
+    const real = node.op === "dequantize" ||
+      ((node.op === "conv" || node.op === "matmul") && node.attributes.result.kind === "real");
+    if (!real) { for (const value of node.inputs) if (quantized.has(value)) coded.add(value); }
+  }
+  for (const { value } of graph.outputs) if (quantized.has(value)) coded.add(value);
+  return coded;
 }
 
 function onDevice(node: Node, operands: readonly Held[], context: ReferenceContext): readonly tf.Tensor[] | undefined {
