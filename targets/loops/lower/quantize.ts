@@ -47,7 +47,8 @@ export function encodeQuotient(
   const { format } = scheme;
   const element = codeElement(format);
   if (format.kind !== "int") {
-    const shifted = zero === undefined ? quotient : add(quotient, castTo("f32", zero));
+    // A zero point of 0 is added too: -0 becomes +0, whose code has no sign bit.
+    const shifted = add(quotient, zero === undefined ? literalOf("f32", 0) : castTo("f32", zero));
     return castTo(element, encodeCodeScalar(b, format, shifted));
   }
   const { min: low, max: high } = intRange(format);
