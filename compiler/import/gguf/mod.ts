@@ -99,7 +99,8 @@ function weightFaults({ description }: GgufConfig, header: GgufHeader): Diagnost
     }
   }
   for (const name of header.tensors.keys()) {
-    if (used.has(name)) continue;
+    // Old converters stored tables of rotary frequencies that follow from the metadata.
+    if (used.has(name) || /^blk\.\d+\.attn_rot_embd/.test(name)) continue;
     const message = `Tensor "${name}" has no place in a ${description.name} decoder`;
     faults.push(errorDiagnostic("Q0446", message, { node: name }));
   }

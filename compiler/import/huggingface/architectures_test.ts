@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { maxAbsDifference } from "../../../tests/support/compare.ts";
 import { feed, freshStates } from "../../../tests/support/decoder.ts";
+import { namedWeights } from "../../../tests/support/named_weights.ts";
 import { encodeSafetensors, type StoredTensor } from "../../../tests/support/safetensors.ts";
 import { sizeOf } from "../../ir/tensor.ts";
 import { weightSlots } from "../transformer/description.ts";
@@ -25,24 +26,12 @@ const expected: {
   readonly cases: Readonly<Record<string, Case>>;
 } = JSON.parse(readFileSync(join(import.meta.dirname ?? ".", "testdata", "expected.json"), "utf8"));
 
-/** Numbers in [-0.5, 0.5) made from a name: mulberry32 seeded by FNV-1a, as testdata/make_expected.py does. */
-function numbersFor(name: string, count: number): Float32Array<ArrayBuffer> {
-  let state = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(name)) state = Math.imul(state ^ byte, 0x01000193);
-  return Float32Array.from({ length: count }, () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t ^= t + Math.imul(t ^ (t >>> 7), 61 | t);
-    return ((t ^ (t >>> 14)) >>> 8) / 2 ** 24 - 0.5;
-  });
-}
-
 function writeModel(folder: string, config: Record<string, unknown>, gemma: boolean): void {
   const { description } = readConfig(config, "config.json");
   const tensors = weightSlots(description).map((slot): StoredTensor => {
     const name = weightName(slot, "model.", description.sandwichNorms);
     const offset = name.includes("norm") && !gemma ? 1 : 0;
-    const data = numbersFor(name, sizeOf(slot.shape)).map((value) => value + offset);
+    const data = namedWeights(name, sizeOf(slot.shape)).map((value) => value + offset);
     return { name, dtype: "F32", shape: slot.shape, data };
   });
   writeFileSync(join(folder, "config.json"), JSON.stringify(config));
