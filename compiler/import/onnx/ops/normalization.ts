@@ -2,7 +2,7 @@
 
 import type { ElementType } from "../../../numeric/element.ts";
 import { binary, compare, select, unary } from "../../../ir/expression.ts";
-import type { Extent } from "../../../ir/extent.ts";
+import { equalShapes, type Extent } from "../../../ir/extent.ts";
 import type { ValueName } from "../../../ir/node.ts";
 import type { ImportContext, OpImporterTable } from "../op_importer.ts";
 import { add, div, mul, number, sub } from "./expressions.ts";
@@ -43,6 +43,8 @@ function importBatchNormalization(context: ImportContext): readonly ValueName[] 
   const rank = context.typeOf(x).shape.length;
   const shaped = (vector: ValueName) => (perElement ? vector : perChannel(context, vector, rank));
   const parameters = [1, 2, 3, 4].map((index) => context.input(index));
+  const [wanted, ...others] = parameters.map((value) => context.typeOf(value).shape);
+  if (others.some((extents) => !equalShapes(extents, wanted))) malformed(context, "the parameters differ in shape");
   const folded = foldedParameters(context, parameters, epsilon);
   if (folded !== undefined) {
     const { element } = context.typeOf(x);

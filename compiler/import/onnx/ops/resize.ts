@@ -198,6 +198,9 @@ function importUpsample(context: ImportContext): readonly ValueName[] {
   }, 0)];
 }
 
+/** Entries that one axis may be resized to: its table holds a row for each. */
+const axisLimit = 2 ** 20;
+
 /** Applies the tables axis by axis. Nearest takes entries as they are; the rest is computed in float. */
 function resample(
   context: ImportContext,
@@ -210,6 +213,8 @@ function resample(
   if (plans.some(({ input, output }) => input < 1 || output < 1)) {
     return unsupported(context, "resizes from or to an empty extent");
   }
+  const largest = plans.find(({ output }) => output > axisLimit);
+  if (largest !== undefined) return unsupported(context, `resizes axis ${largest.axis} to ${largest.output} entries`);
   const tables = plans.map((plan) => ({ axis: plan.axis, table: resampleTable(plan, interpolationOf(plan)) }));
   const exact = plans.every((plan) => interpolationOf(plan).kind === "nearest") && !isFloat(element);
   const work = exact || element === "f64" ? element : "f32";
