@@ -1,7 +1,7 @@
 /** Index arithmetic: constructors that fold constants, and the affine form that printers read strides from. */
 
 import { type Extent, isStatic } from "../../compiler/ir/extent.ts";
-import type { Index, IndexOperator, Scalar } from "./program.ts";
+import type { Index, Scalar } from "./program.ts";
 
 export function variable(name: string): Index {
   return { kind: "variable", name };
@@ -98,7 +98,7 @@ export function affineOf(index: Index): AffineIndex {
       visit(part.y, scale);
     } else if (part.kind === "mul" && typeof part.y === "number") visit(part.x, scale * part.y);
     else {
-      const key = JSON.stringify(part, bigintText);
+      const key = JSON.stringify(part, exactText);
       const known = coefficients.get(key);
       if (known === undefined) coefficients.set(key, { factor: part, coefficient: scale });
       else known.coefficient += scale;
@@ -116,55 +116,72 @@ export function indexOfAffine(affine: AffineIndex): Index {
   );
 }
 
-/** JSON replacer for trees that hold bigint literals. */
-export function bigintText(_key: string, value: unknown): unknown {
-  return typeof value === "bigint" ? `${value}n` : value;
+/** JSON replacer that keeps apart what JSON does not: bigints, -0, infinities and NaN. */
+export function exactText(_key: string, value: unknown): unknown {
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value !== "number") return value;
+  return Number.isFinite(value) && !Object.is(value, -0) ? value : `number ${Object.is(value, -0) ? "-0" : value}`;
 }
 
-/** Names of variables that an index reads, those inside its scalars included. */
-export function indexVariables(index: Index, into: Set<string> = new Set()): Set<string> {
-  if (typeof index === "number" || index.kind === "symbol") return into;
-  if (index.kind === "variable") into.add(index.name);
-  else if (index.kind === "scalar") scalarVariables(index.x, into);
-  else {
-    indexVariables(index.x, into);
-    indexVariables(index.y, into);
-  }
-  return into;
-}
-
-/** Names of variables that a scalar reads. */
-export function scalarVariables(scalar: Scalar, into: Set<string> = new Set()): Set<string> {
+/** Calls `visit` on every scalar and index part of a scalar, itself included. */
+export function walkScalar(scalar: Scalar, visit: (part: Scalar | Exclude<Index, number>) => void): void {
+  visit(scalar);
   switch (scalar.kind) {
     case "literal":
-      break;
     case "variable":
-      into.add(scalar.name);
-      break;
+      return;
     case "load":
     case "index":
-      indexVariables(scalar.index, into);
-      break;
+      return walkIndex(scalar.index, visit);
     case "binary":
     case "compare":
-      scalarVariables(scalar.x, into);
-      scalarVariables(scalar.y, into);
-      break;
+      walkScalar(scalar.x, visit);
+      return walkScalar(scalar.y, visit);
     case "select":
-      scalarVariables(scalar.condition, into);
-      scalarVariables(scalar.x, into);
-      scalarVariables(scalar.y, into);
-      break;
+      walkScalar(scalar.condition, visit);
+      walkScalar(scalar.x, visit);
+      return walkScalar(scalar.y, visit);
     case "unary":
     case "cast":
     case "reinterpret":
     case "table":
-      scalarVariables(scalar.x, into);
-      break;
+      return walkScalar(scalar.x, visit);
   }
-  return into;
 }
 
-export function isIndexOperator(kind: string): kind is IndexOperator {
-  return ["add", "mul", "div", "rem", "min", "max"].includes(kind);
+/** Calls `visit` on every part of an index, those of scalars inside it included. */
+export function walkIndex(index: Index, visit: (part: Scalar | Exclude<Index, number>) => void): void {
+  if (typeof index === "number") return;
+  if (index.kind === "scalar") return walkScalar(index.x, visit);
+  visit(index);
+  if (index.kind === "variable" || index.kind === "symbol") return;
+  walkIndex(index.x, visit);
+  walkIndex(index.y, visit);
+}
+
+/** Names of variables that an index reads, those inside its scalars included. */
+export function indexVariables(index: Index): ReadonlySet<string> {
+  const names = new Set<string>();
+  walkIndex(index, (part) => {
+    if (part.kind === "variable") names.add(part.name);
+  });
+  return names;
+}
+
+/** Names of variables that a scalar reads. */
+export function scalarVariables(scalar: Scalar): ReadonlySet<string> {
+  const names = new Set<string>();
+  walkScalar(scalar, (part) => {
+    if (part.kind === "variable") names.add(part.name);
+  });
+  return names;
+}
+
+/** Buffers that a scalar loads from. */
+export function scalarBuffers(scalar: Scalar): ReadonlySet<string> {
+  const names = new Set<string>();
+  walkScalar(scalar, (part) => {
+    if (part.kind === "load") names.add(part.buffer);
+  });
+  return names;
 }

@@ -60,7 +60,7 @@ type ScalarForm =
  * What a target may do with the iterations of a loop.
  * `independent`: any order, at once: no iteration reads what another writes, and no outer variable is assigned.
  * `reduction`: any order, in lanes: iterations meet only in variables, each assigned once as `v = operator(v, e)` with
- * add, mul, min, max, and, or. Float sums so regrouped stay within n * 2^-24 * Σ|terms| of the exact sum (f32, n terms).
+ * add, mul, min, max, and, or, or as `v < e ? e : v` or `v > e ? e : v` (extremes that pass NaN over). Float sums so regrouped stay within n * 2^-24 * Σ|terms| of the exact sum (f32, n terms).
  * `sequential`: in order.
  */
 export type LoopOrder = "independent" | "reduction" | "sequential";

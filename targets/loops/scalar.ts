@@ -63,6 +63,16 @@ export function selectOf(condition: Scalar, x: Scalar, y: Scalar): Scalar {
   return { kind: "select", element: x.element, condition, x, y };
 }
 
+/** The larger of a variable and a named value; a NaN value is passed over. A reduction of its own (see LoopOrder). */
+export function largerOf(held: Scalar, value: Scalar): Scalar {
+  return selectOf(compareOf("lt", held, value), value, held);
+}
+
+/** The smaller of a variable and a named value; a NaN value is passed over. */
+export function smallerOf(held: Scalar, value: Scalar): Scalar {
+  return selectOf(compareOf("gt", held, value), value, held);
+}
+
 export function castTo(element: ElementType, x: Scalar): Scalar {
   if (x.element === element) return x;
   if (x.kind === "literal" && typeof x.value === "number" && Number.isInteger(x.value) && Math.abs(x.value) < 2 ** 8) {

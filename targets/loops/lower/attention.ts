@@ -5,7 +5,19 @@ import type { Lowering } from "../context.ts";
 import { addIndex, clampIndex, divIndex, dotIndex, extentIndex, maxIndex, mulIndex, subIndex } from "../index.ts";
 import { broadcastStrides, load, loadPart, loadReal, type Operand } from "../operand.ts";
 import type { Index, Scalar } from "../program.ts";
-import { accumulatorOf, add, castTo, compareOf, div, literalOf, max, mul, selectOf, sub, unaryOf } from "../scalar.ts";
+import {
+  accumulatorOf,
+  add,
+  castTo,
+  compareOf,
+  div,
+  largerOf,
+  literalOf,
+  mul,
+  selectOf,
+  sub,
+  unaryOf,
+} from "../scalar.ts";
 import { forIndices } from "../space.ts";
 
 export function lowerRope(
@@ -72,7 +84,7 @@ export function lowerAttention(lowering: Lowering, attributes: OpAttributes["att
       });
       const score = b.let("score", scoreOf(lowering, attributes, dot, mask, [batch, head, t, key]));
       b.store(scores, key, score);
-      b.assign(top, max(top, score));
+      b.assign(top, largerOf(top, score));
     });
     const shift = b.let("shift", safeTop(top, element));
     const total = b.let("total", literalOf(element, 0));

@@ -11,7 +11,22 @@ import type { Lowering } from "../context.ts";
 import { addIndex, extentIndex, minIndex, mulIndex } from "../index.ts";
 import { bufferOf, decodeReal, loadPart, type Operand, partBounds, partsOf } from "../operand.ts";
 import type { Index, Scalar } from "../program.ts";
-import { add, castTo, compareOf, div, f32, i32, literalOf, max, min, selectOf, sub, unaryOf } from "../scalar.ts";
+import {
+  add,
+  castTo,
+  compareOf,
+  div,
+  f32,
+  i32,
+  largerOf,
+  literalOf,
+  max,
+  min,
+  selectOf,
+  smallerOf,
+  sub,
+  unaryOf,
+} from "../scalar.ts";
 import { axisRange, forAxes, joinAxes, type Position } from "../space.ts";
 import { InvariantError } from "../../../compiler/diagnostics.ts";
 
@@ -193,7 +208,7 @@ export function lowerQuantize(lowering: Lowering, { scheme }: OpAttributes["quan
     : [`step = max|x| / ${formatMax(scheme.format)}`, "codes = clamp(round(x / step))"];
 }
 
-/** Step and zero point of one block from its extremes, in f32; NaN entries count as 0. */
+/** Step and zero point of one block from its extremes, in f32; NaN entries are passed over. */
 function dynamicStep(
   b: LoopBuilder,
   x: Operand,
@@ -202,12 +217,11 @@ function dynamicStep(
 ): { readonly step: Scalar; readonly zero: Scalar | undefined } {
   const extremes = (body: (value: Scalar) => void) =>
     forBlock(b, x, scheme, block, "reduction", [x.strides], (position) => {
-      const raw = b.let("raw", castTo("f32", loadPart(b, x, "data", position(x.strides))));
-      body(selectOf(compareOf("eq", raw, raw), raw, f32(0)));
+      body(castTo("f32", loadPart(b, x, "data", position(x.strides))));
     });
   if (!scheme.zeroPoint || scheme.format.kind !== "int") {
     const most = b.let("most", f32(0));
-    extremes((value) => b.assign(most, max(most, unaryOf("abs", value))));
+    extremes((value) => b.assign(most, largerOf(most, b.let("size", unaryOf("abs", value)))));
     const step = stepOrOne(b, roundedStep(b, scheme.step, div(most, f32(formatMax(scheme.format)))));
     return { step, zero: scheme.zeroPoint ? i32(0) : undefined };
   }
@@ -216,8 +230,8 @@ function dynamicStep(
   const most = b.let("most", f32(0));
   extremes((value) => {
     const held = b.let("value", value);
-    b.assign(least, min(least, held));
-    b.assign(most, max(most, held));
+    b.assign(least, smallerOf(least, held));
+    b.assign(most, largerOf(most, held));
   });
   const span = div(sub(most, least), f32(Math.fround(high - low)));
   const step = stepOrOne(b, roundedStep(b, scheme.step, span));

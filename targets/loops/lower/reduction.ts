@@ -15,9 +15,9 @@ import {
   compareOf,
   div,
   highestOf,
+  largerOf,
   literalOf,
   lowestOf,
-  max,
   mul,
   scalarOfIndex,
   sub,
@@ -130,7 +130,10 @@ export function lowerSoftmax(lowering: Lowering, { axis }: OpAttributes["softmax
   forAxes(b, otherAxes(lowering, x, [axis]), "independent", (outer) => {
     const value = (position: Position) => castTo(element, loadPart(b, x, "data", position(x.strides)));
     const top = b.let("top", lowestOf(element));
-    forAxes(b, along, "reduction", (position) => b.assign(top, max(top, value(position))), outer);
+    // A NaN is passed over here: it makes its row NaN through its own power.
+    forAxes(b, along, "reduction", (position) => {
+      b.assign(top, largerOf(top, b.let("value", value(position))));
+    }, outer);
     const sum = b.let("sum", literalOf(element, 0));
     const power = (position: Position) => unaryOf("exp", sub(value(position), top));
     forAxes(b, along, "reduction", (position) => {

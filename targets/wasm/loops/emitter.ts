@@ -1,16 +1,40 @@
 /** The state of printing one function: its locals, the math functions it calls, and the loops around the present line. */
 
 import { elementBytes, type ElementType } from "../../../compiler/numeric/element.ts";
-import { type AffineIndex, affineOf, indexOfAffine, indexVariables } from "../../loops/index.ts";
+import {
+  type AffineIndex,
+  affineOf,
+  exactText,
+  indexOfAffine,
+  indexVariables,
+  scalarBuffers,
+  scalarVariables,
+} from "../../loops/index.ts";
 import type { Index, Scalar } from "../../loops/program.ts";
-import type { WasmType } from "./types.ts";
+import { type WasmType, wasmType } from "./types.ts";
 import { InvariantError } from "../../../compiler/diagnostics.ts";
 
-/** A loop being printed. Addresses that do not change inside it are computed once before it. */
-export interface LoopScope {
-  /** Variables that change inside the loop, its own included. */
-  readonly changing: ReadonlySet<string>;
+/** What changes while a loop runs. */
+export interface Changes {
+  /** Variables that are set, the loop's own included. */
+  readonly variables: ReadonlySet<string>;
+  /** Buffers that are stored to. */
+  readonly buffers: ReadonlySet<string>;
+}
+
+/** A loop being printed. What does not change inside it is computed once before it. */
+interface LoopScope {
+  readonly changes: Changes;
   readonly pointers: Map<string, Pointer>;
+  readonly values: Map<string, Held>;
+  /** How many conditions the present line depends on: nothing is moved out from under one. */
+  guards: number;
+}
+
+/** A value computed before a loop: a scalar, or a scalar in every lane. */
+interface Held {
+  readonly local: string;
+  readonly text: () => string;
 }
 
 interface Pointer {
@@ -88,26 +112,60 @@ export class Emitter {
     this.#counters.add(name);
   }
 
-  /** Prints inside a loop; `pointers` of the scope are then to be set before it, in the scope around it. */
-  inside<T>(changing: ReadonlySet<string>, body: () => T): { readonly result: T; readonly setup: readonly string[] } {
-    const scope: LoopScope = { changing, pointers: new Map() };
+  /** Prints inside a loop; `setup` computes before it, in the scope around it, what does not change in it. */
+  inside<T>(changes: Changes, body: () => T): { readonly result: T; readonly setup: readonly string[] } {
+    const scope: LoopScope = { changes, pointers: new Map(), values: new Map(), guards: 0 };
     this.#scopes.push(scope);
     const result = body();
     this.#scopes.pop();
-    const setup = [...scope.pointers.values()].map((pointer) => {
+    const pointers = [...scope.pointers.values()].map((pointer) => {
       const { text, offset } = this.address(pointer.buffer, indexOfAffine(pointer.affine), pointer.width);
       return `(local.set $${pointer.local} ${addText(text, offset)})`;
     });
-    return { result, setup };
+    const values = [...scope.values.values()].map(({ local, text }) => `(local.set $${local} ${text()})`);
+    return { result, setup: [...pointers, ...values] };
+  }
+
+  /** Prints under a condition. */
+  guarded<T>(body: () => T): T {
+    const scope = this.#scopes.at(-1);
+    if (scope === undefined) return body();
+    scope.guards++;
+    const result = body();
+    scope.guards--;
+    return result;
+  }
+
+  /** Reads a scalar that does not change in the present loop from a local set before it; undefined where it must stay. */
+  hoisted(scalar: Scalar): string | undefined {
+    if (scalar.kind === "literal" || scalar.kind === "variable" || scalar.kind === "index") return undefined;
+    return this.#held(scalar, "scalar", wasmType(scalar.element), () => this.#printScalar(scalar));
+  }
+
+  /** A scalar in every lane of an `shape` vector (`f32x4`), from a local where it does not change in the present loop. */
+  splat(scalar: Scalar, shape: string): string {
+    const text = () => `(${shape}.splat ${this.#printScalar(scalar)})`;
+    return this.#held(scalar, shape, "v128", () => this.splat(scalar, shape)) ?? text();
+  }
+
+  #held(scalar: Scalar, form: string, type: WasmType, text: () => string): string | undefined {
+    const scope = this.#scopes.at(-1);
+    if (scope === undefined || scope.guards > 0 || !isFixed(scalar, scope.changes)) return undefined;
+    const key = form + JSON.stringify(scalar, exactText);
+    const known = scope.values.get(key);
+    if (known !== undefined) return `(local.get $${known.local})`;
+    const local = this.local(scalar.kind === "variable" ? `${scalar.name}_lanes` : nameOfHeld(scalar), type);
+    scope.values.set(key, { local, text });
+    return `(local.get $${local})`;
   }
 
   /** Address of buffer[index]. */
   address(buffer: string, index: Index, width: number): Address {
     const affine = affineOf(index);
     const scope = this.#scopes.at(-1);
-    const isFixed = (factor: Exclude<Index, number>) => scope !== undefined && !changes(factor, scope.changing);
-    const fixed = affine.terms.filter(({ factor }) => isFixed(factor));
-    const moving = affine.terms.filter(({ factor }) => !isFixed(factor));
+    const isHeld = (factor: Exclude<Index, number>) => scope !== undefined && !moves(factor, scope.changes.variables);
+    const fixed = affine.terms.filter(({ factor }) => isHeld(factor));
+    const moving = affine.terms.filter(({ factor }) => !isHeld(factor));
     const safe = affine.terms.every(({ factor, coefficient }) => coefficient > 0 && this.#isCount(factor)) &&
       affine.constant > 0;
     const base = fixed.length === 0
@@ -124,7 +182,7 @@ export class Emitter {
   #pointer(buffer: string, affine: AffineIndex, width: number): string {
     const scope = this.#scopes.at(-1);
     if (scope === undefined) throw new InvariantError("A pointer is kept outside every loop");
-    const key = JSON.stringify([buffer, affine], (_, value) => (typeof value === "bigint" ? String(value) : value));
+    const key = JSON.stringify([buffer, affine], exactText);
     const known = scope.pointers.get(key);
     if (known !== undefined) return known.local;
     const local = this.local(`${buffer}_at`, "i32");
@@ -187,7 +245,18 @@ function isCheap(text: string): boolean {
   return /^\((?:local\.get|global\.get|[if]\d\d\.const) [^()]*\)$/.test(text);
 }
 
-function changes(index: Index, changing: ReadonlySet<string>): boolean {
+/** Whether a scalar has one value while a loop runs. */
+function isFixed(scalar: Scalar, changes: Changes): boolean {
+  for (const name of scalarVariables(scalar)) if (changes.variables.has(name)) return false;
+  for (const name of scalarBuffers(scalar)) if (changes.buffers.has(name)) return false;
+  return true;
+}
+
+function nameOfHeld(scalar: Scalar): string {
+  return scalar.kind === "load" ? `${scalar.buffer}_held` : "held";
+}
+
+function moves(index: Index, changing: ReadonlySet<string>): boolean {
   if (holdsScalar(index)) return true;
   for (const name of indexVariables(index)) if (changing.has(name)) return true;
   return false;

@@ -4,6 +4,7 @@ import { type ElementType, isFloat } from "../../../compiler/numeric/element.ts"
 import type { BinaryOperator, UnaryOperator } from "../../../compiler/ir/expression.ts";
 import type { Scalar } from "../../loops/program.ts";
 import { type Emitter, type PrintScalar, widthOf } from "./emitter.ts";
+import { fits } from "./ranges.ts";
 import { isUnsigned, literalText, loadInstruction, narrowBits, storeInstruction, wasmType } from "./types.ts";
 import { InvariantError } from "../../../compiler/diagnostics.ts";
 
@@ -12,6 +13,10 @@ export function scalarPrinter(emitter: Emitter): PrintScalar {
 }
 
 export function printScalar(emitter: Emitter, scalar: Scalar): string {
+  return emitter.hoisted(scalar) ?? printInPlace(emitter, scalar);
+}
+
+function printInPlace(emitter: Emitter, scalar: Scalar): string {
   const { element } = scalar;
   switch (scalar.kind) {
     case "literal":
@@ -38,13 +43,15 @@ export function printScalar(emitter: Emitter, scalar: Scalar): string {
       return `(select ${x} ${y} ${printScalar(emitter, scalar.condition)})`;
     }
     case "cast":
-      return castText(emitter, element, scalar.x.element, printScalar(emitter, scalar.x));
+      return fits(scalar.x, element) && wasmType(element) === "i32" && wasmType(scalar.x.element) === "i32"
+        ? printScalar(emitter, scalar.x)
+        : castText(emitter, element, scalar.x.element, printScalar(emitter, scalar.x));
     case "reinterpret":
       return element === "f32"
         ? `(f32.reinterpret_i32 ${printScalar(emitter, scalar.x)})`
         : `(i32.reinterpret_f32 ${printScalar(emitter, scalar.x)})`;
     case "table":
-      return tableText(emitter, scalar.values, printScalar(emitter, scalar.x));
+      return tableLookup(emitter, scalar.values, printScalar(emitter, scalar.x));
   }
 }
 
@@ -158,8 +165,20 @@ function integerUnary(emitter: Emitter, operator: UnaryOperator, element: Elemen
 }
 
 function binaryText(emitter: Emitter, scalar: Extract<Scalar, { kind: "binary" }>): string {
-  const { operator, element } = scalar;
   const [x, y] = [printScalar(emitter, scalar.x), printScalar(emitter, scalar.y)];
+  const literal = scalar.y.kind === "literal" ? Number(scalar.y.value) : undefined;
+  return binaryOperation(emitter, scalar.operator, scalar.element, x, y, literal);
+}
+
+/** One operator over printed operands; `literal` is the value of y where it is known. */
+export function binaryOperation(
+  emitter: Emitter,
+  operator: BinaryOperator,
+  element: ElementType,
+  x: string,
+  y: string,
+  literal?: number,
+): string {
   const type = wasmType(element);
   if (isFloat(element)) return floatBinary(emitter, operator, element, x, y);
   switch (operator) {
@@ -178,13 +197,13 @@ function binaryText(emitter: Emitter, scalar: Extract<Scalar, { kind: "binary" }
     }
     case "shl":
     case "shr":
-      return shiftText(emitter, operator, scalar, x, y);
+      return shiftText(emitter, operator, element, x, y, literal);
     case "div":
     case "rem":
-      return fitted(emitter, element, quotientText(emitter, operator, scalar, x, y));
+      return fitted(emitter, element, quotientText(emitter, operator, element, x, y, literal));
     case "mod":
       return isUnsigned(element)
-        ? quotientText(emitter, "rem", scalar, x, y)
+        ? quotientText(emitter, "rem", element, x, y, literal)
         : fitted(emitter, element, emitter.call(`mod_${type}`, x, y));
     case "pow":
       return fitted(emitter, element, emitter.call(`pow_${powElement(element)}`, x, y));
@@ -201,14 +220,14 @@ function powElement(element: ElementType): string {
 function quotientText(
   emitter: Emitter,
   operator: "div" | "rem",
-  scalar: Extract<Scalar, { kind: "binary" }>,
+  element: ElementType,
   x: string,
   y: string,
+  literal: number | undefined,
 ): string {
-  const type = wasmType(scalar.element);
-  const sign = isUnsigned(scalar.element) ? "u" : "s";
-  const divisor = scalar.y.kind === "literal" ? Number(scalar.y.value) : 0;
-  if (divisor !== 0 && divisor !== -1) return `(${type}.${operator}_${sign} ${x} ${y})`;
+  const type = wasmType(element);
+  const sign = isUnsigned(element) ? "u" : "s";
+  if (literal !== undefined && literal !== 0 && literal !== -1) return `(${type}.${operator}_${sign} ${x} ${y})`;
   const name = sign === "u" ? `u${type.slice(1)}` : type;
   return emitter.call(`${operator}_${name}`, x, y);
 }
@@ -216,16 +235,17 @@ function quotientText(
 function shiftText(
   emitter: Emitter,
   operator: "shl" | "shr",
-  scalar: Extract<Scalar, { kind: "binary" }>,
+  element: ElementType,
   x: string,
   y: string,
+  literal: number | undefined,
 ): string {
-  const { element } = scalar;
   const type = wasmType(element);
   const bits = narrowBits(element) ?? (type === "i64" ? 64 : 32);
   const instruction = operator === "shl" ? `${type}.shl` : `${type}.shr_${isUnsigned(element) ? "u" : "s"}`;
-  const count = scalar.y.kind === "literal" ? Number(scalar.y.value) : undefined;
-  if (count !== undefined && count >= 0 && count < bits) return fitted(emitter, element, `(${instruction} ${x} ${y})`);
+  if (literal !== undefined && literal >= 0 && literal < bits) {
+    return fitted(emitter, element, `(${instruction} ${x} ${y})`);
+  }
   const held = emitter.once(y, type);
   const inside = `(${type}.lt_u ${held.again} (${type}.const ${bits}))`;
   return fitted(emitter, element, `(select (${instruction} ${x} ${held.first}) (${type}.const 0) ${inside})`);
@@ -303,7 +323,7 @@ function floatToInteger(to: ElementType, source: string, x: string): string {
 }
 
 /** A table lookup as a binary tree of selections: no memory of its own, and no more than log2 n comparisons deep. */
-function tableText(emitter: Emitter, values: readonly number[], x: string): string {
+export function tableLookup(emitter: Emitter, values: readonly number[], x: string): string {
   const index = emitter.once(x, "i32");
   let first = true;
   const read = () => {

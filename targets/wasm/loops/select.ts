@@ -1,20 +1,21 @@
 /** Selects the loop form as a WebAssembly kernel: it fits every region. */
 
 import type { LoopBuffer } from "../../loops/program.ts";
-import { bigintText } from "../../loops/index.ts";
+import { exactText } from "../../loops/index.ts";
 import { lowerRegion } from "../../loops/lower.ts";
 import type { Region } from "../../region.ts";
 import type { KernelOperand, KernelSelector, SelectContext, WasmKernel } from "../kernel.ts";
 import { printFunction } from "./print.ts";
+import { printVectorLoop } from "./vector.ts";
 
 /** Never declines. Kernels are shared between regions whose programs are equal but for the values they work on. */
 export const selectLoops: KernelSelector = selectLoopKernel;
 
 function selectLoopKernel(region: Region, context: SelectContext): WasmKernel {
   const program = lowerRegion(region, context.graph);
-  const printed = printFunction(program, () => undefined);
+  const printed = printFunction(program, printVectorLoop);
   const scratch = printed.scratchBytes.map((bytes): KernelOperand => ({ kind: "scratch", bytes }));
-  const code = JSON.stringify([program.buffers.map(({ name, element }) => [name, element]), program.body], bigintText);
+  const code = JSON.stringify([program.buffers.map(({ name, element }) => [name, element]), program.body], exactText);
   return {
     id: `loops.${program.name}.${textHash(code)}`,
     operands: [...program.buffers.map(operandOf), ...scratch],

@@ -1,7 +1,7 @@
 /** Prints statements of the loop form as WAT lines, one value at a time. */
 
 import type { Index, Statement } from "../../loops/program.ts";
-import { addText, type Emitter } from "./emitter.ts";
+import { addText, type Changes, type Emitter } from "./emitter.ts";
 import { printScalar, storeText } from "./scalar.ts";
 import type { Lines } from "./text.ts";
 import { wasmType } from "./types.ts";
@@ -38,8 +38,9 @@ function printStatement(emitter: Emitter, statement: Statement, vectorize: LoopP
       ];
     case "if": {
       const test = `(if ${printScalar(emitter, statement.condition)}`;
-      const otherwise: Lines = statement.else.length === 0 ? [] : ["(else", body(statement.else), ")"];
-      return [test, ["(then", body(statement.then), ")", ...otherwise], ")"];
+      const guarded = (statements: readonly Statement[]) => emitter.guarded(() => body(statements));
+      const otherwise: Lines = statement.else.length === 0 ? [] : ["(else", guarded(statement.else), ")"];
+      return [test, ["(then", guarded(statement.then), ")", ...otherwise], ")"];
     }
     case "while":
       return printWhile(emitter, statement, body);
@@ -50,31 +51,36 @@ function printStatement(emitter: Emitter, statement: Statement, vectorize: LoopP
   }
 }
 
-/** Names that change while the statements run: assigned, declared, or counting. */
-export function changingNames(statements: readonly Statement[], into: Set<string> = new Set()): Set<string> {
-  for (const statement of statements) {
+/** What the statements change. */
+export function changesOf(statements: readonly Statement[]): Changes {
+  const variables = new Set<string>();
+  const buffers = new Set<string>();
+  const visit = (statement: Statement): void => {
     switch (statement.kind) {
       case "let":
       case "assign":
-        into.add(statement.variable);
+        variables.add(statement.variable);
         break;
       case "for":
-        into.add(statement.variable);
-        changingNames(statement.body, into);
+        variables.add(statement.variable);
+        statement.body.forEach(visit);
         break;
       case "while":
-        changingNames(statement.body, into);
+        statement.body.forEach(visit);
         break;
       case "if":
-        changingNames(statement.then, into);
-        changingNames(statement.else, into);
+        statement.then.forEach(visit);
+        statement.else.forEach(visit);
         break;
       case "store":
+        buffers.add(statement.buffer);
+        break;
       case "array":
         break;
     }
-  }
-  return into;
+  };
+  statements.forEach(visit);
+  return { variables, buffers };
 }
 
 function printWhile(
@@ -83,7 +89,7 @@ function printWhile(
   body: (statements: readonly Statement[]) => Lines,
 ): Lines {
   const label = emitter.label("while");
-  const { result, setup } = emitter.inside(changingNames(statement.body), () => {
+  const { result, setup } = emitter.inside(changesOf(statement.body), () => {
     const test = `(br_if $${label}_done (i32.eqz ${printScalar(emitter, statement.condition)}))`;
     return [test, ...body(statement.body), `(br $${label})`];
   });
@@ -97,7 +103,7 @@ export function loopEnd(emitter: Emitter, variable: string, to: Index): { setup:
   return { setup: [`(local.set $${local} ${emitter.index(to)})`], text: `(local.get $${local})` };
 }
 
-function printLoop(
+export function printLoop(
   emitter: Emitter,
   loop: Extract<Statement, { kind: "for" }>,
   body: (statements: readonly Statement[]) => Lines,
@@ -107,7 +113,7 @@ function printLoop(
   emitter.declareCounter(variable);
   const end = loopEnd(emitter, variable, to);
   const { result, setup } = emitter.inside(
-    changingNames([loop]),
+    changesOf([loop]),
     () => body(loop.body),
   );
   return [

@@ -1,6 +1,6 @@
 /** Sixteen-bit floats: decoding is exact, encoding rounds to nearest, ties to even. */
 
-import type { MathFunctions } from "./function.ts";
+import { constant, lanes, type MathFunctions } from "./function.ts";
 
 export const halfFunctions: MathFunctions = {
   f16_decode: {
@@ -80,5 +80,64 @@ export const halfFunctions: MathFunctions = {
     wat: `;; x rounded to bfloat16.
 (func $bf16_round (param $x f32) (result f32)
   (f32.reinterpret_i32 (i32.shl (call $bf16_encode (local.get $x)) (i32.const 16))))`,
+  },
+  f16_decode_i32x4: {
+    calls: [],
+    wat: `;; f16_decode over four lanes of f16 bits.
+(func $f16_decode_i32x4 (param $bits v128) (result v128)
+  (local $magnitude v128) (local $moved v128)
+  (local.set $magnitude (v128.and (local.get $bits) ${lanes(0x7fff)}))
+  (local.set $moved (i32x4.shl (local.get $magnitude) (i32.const 13)))
+  (v128.or
+    (v128.bitselect
+      (v128.or (local.get $moved) ${lanes(0x7f800000)})
+      (f32x4.mul (local.get $moved) ${constant("f32x4", 2 ** 112)})
+      (i32x4.ge_s (local.get $magnitude) ${lanes(0x7c00)}))
+    (i32x4.shl (v128.and (local.get $bits) ${lanes(0x8000)}) (i32.const 16))))`,
+  },
+  f16_encode_f32x4: {
+    calls: [],
+    wat: `;; f16_encode over four lanes; the bits come in the lower half of each.
+(func $f16_encode_f32x4 (param $x v128) (result v128)
+  (local $magnitude v128) (local $bits v128)
+  (local.set $magnitude (v128.and (local.get $x) ${lanes(0x7fffffff)}))
+  (local.set $bits (v128.bitselect
+    (i32x4.sub (f32x4.add (local.get $magnitude) ${constant("f32x4", 0.5)}) ${lanes(0x3f000000)})
+    (i32x4.shr_u
+      (i32x4.add
+        (i32x4.sub (local.get $magnitude) ${lanes(0x38000000 - 0xfff)})
+        (v128.and (i32x4.shr_u (local.get $magnitude) (i32.const 13)) ${lanes(1)}))
+      (i32.const 13))
+    (i32x4.lt_s (local.get $magnitude) ${lanes(0x38800000)})))
+  (local.set $bits (v128.bitselect ${lanes(0x7c00)} (local.get $bits)
+    (i32x4.ge_s (local.get $magnitude) ${lanes(0x477ff000)})))
+  (local.set $bits (v128.bitselect ${lanes(0x7e00)} (local.get $bits)
+    (i32x4.gt_s (local.get $magnitude) ${lanes(0x7f800000)})))
+  (v128.or (local.get $bits) (v128.and (i32x4.shr_u (local.get $x) (i32.const 16)) ${lanes(0x8000)})))`,
+  },
+  f16_round_f32x4: {
+    calls: ["f16_decode_i32x4", "f16_encode_f32x4"],
+    wat: `;; Four lanes rounded to f16.
+(func $f16_round_f32x4 (param $x v128) (result v128)
+  (call $f16_decode_i32x4 (call $f16_encode_f32x4 (local.get $x))))`,
+  },
+  bf16_encode_f32x4: {
+    calls: [],
+    wat: `;; bf16_encode over four lanes; the bits come in the lower half of each.
+(func $bf16_encode_f32x4 (param $x v128) (result v128)
+  (local $high v128)
+  (local.set $high (i32x4.shr_u (local.get $x) (i32.const 16)))
+  (v128.bitselect
+    (v128.or (local.get $high) ${lanes(0x40)})
+    (i32x4.shr_u
+      (i32x4.add (i32x4.add (local.get $x) ${lanes(0x7fff)}) (v128.and (local.get $high) ${lanes(1)}))
+      (i32.const 16))
+    (f32x4.ne (local.get $x) (local.get $x))))`,
+  },
+  bf16_round_f32x4: {
+    calls: ["bf16_encode_f32x4"],
+    wat: `;; Four lanes rounded to bfloat16.
+(func $bf16_round_f32x4 (param $x v128) (result v128)
+  (i32x4.shl (call $bf16_encode_f32x4 (local.get $x)) (i32.const 16)))`,
   },
 };
