@@ -4,7 +4,7 @@ import { evaluateGraph, StateMemory } from "../../compiler/ir/evaluate/mod.ts";
 import { evaluateShape, type SymbolValues } from "../../compiler/ir/extent.ts";
 import { type Graph, producers, readers, typeOf } from "../../compiler/ir/graph.ts";
 import type { ValueName } from "../../compiler/ir/node.ts";
-import { emptyTensor, type PlainTensor, plainTensor, sizeOf } from "../../compiler/ir/tensor.ts";
+import { emptyTensor, type PlainTensor, plainTensor, sizeOf, type Tensor } from "../../compiler/ir/tensor.ts";
 import {
   bytesOf,
   decodeBf16,
@@ -18,7 +18,7 @@ import {
 import { InvariantError } from "../../compiler/diagnostics.ts";
 import type { TestHeader, TestOutput, TestTensor } from "../../runtime/wasm/selftest.ts";
 import { alignUp } from "../plan/memory.ts";
-import { deviations, toleranceOf } from "./tolerance.ts";
+import { type Deviation, type Deviations, deviations, toleranceOf } from "./tolerance.ts";
 
 /** One run: inputs by source name. */
 export type TestInputs = Readonly<Record<string, PlainTensor>>;
@@ -53,34 +53,42 @@ export function selfTestInputs(graph: Graph, seed = 1): readonly TestInputs[] {
 
 /** selftest.bin. Outputs without a bound on their deviation are left out. */
 export function makeSelfTest(graph: Graph): Uint8Array<ArrayBuffer> {
-  const inputs = selfTestInputs(graph);
   const states = new StateMemory(graph.states, graph.symbols);
-  const outputs = inputs.map((given) => evaluateGraph(graph, given, { states }).outputs);
-  const allowed = deviations(graph);
-  const arrays: Uint8Array[] = [];
-  let end = 0;
-  const place = (name: string, tensor: PlainTensor): TestTensor => {
-    const bytes = bytesOf(tensor.data);
-    const offset = end;
-    arrays.push(bytes);
-    end = alignUp(end + bytes.byteLength, 8);
-    return { name, element: tensor.element, shape: tensor.shape, offset };
-  };
-  const runs = inputs.map((given, run) => ({
-    inputs: Object.entries(given).map(([name, tensor]) => place(name, tensor)),
-    outputs: graph.outputs.flatMap(({ name, value }): TestOutput[] => {
-      const tensor = outputs[run][name];
-      const deviation = allowed.get(value);
-      if (tensor.kind !== "plain" || deviation === undefined) {
-        throw new InvariantError(`Output "${name}" is not plain`, "emit");
-      }
-      const tolerance = toleranceOf(deviation, largestMagnitude(tensor), isFloat(tensor.element));
-      if (tolerance === undefined) return [];
-      const stride = strideFor(sizeOf(tensor.shape));
-      return [{ ...place(name, everyNth(tensor, stride)), shape: tensor.shape, tolerance, stride }];
-    }),
-  }));
-  return join({ runs }, arrays, end);
+  const arrays = new ArrayList();
+  let allowed: Deviations | undefined;
+  const runs = selfTestInputs(graph).map((given) => {
+    const { outputs } = evaluateGraph(graph, given, { states });
+    const bounds = deviations(graph, allowed);
+    allowed = bounds;
+    return {
+      inputs: Object.entries(given).map(([name, tensor]) => arrays.place(name, tensor)),
+      outputs: graph.outputs.flatMap(({ name, value }) => testOutput(name, outputs[name], bounds.get(value), arrays)),
+    };
+  });
+  return join({ runs }, arrays);
+}
+
+/** Arrays of the file, end to end. Invariant: `bytes` is the aligned end of the last one. */
+class ArrayList {
+  readonly arrays: Uint8Array[] = [];
+  bytes = 0;
+
+  place(name: string, { element, shape, data }: PlainTensor): TestTensor {
+    const offset = this.bytes;
+    this.arrays.push(bytesOf(data));
+    this.bytes = alignUp(offset + data.byteLength, 8);
+    return { name, element, shape, offset };
+  }
+}
+
+function testOutput(name: string, tensor: Tensor, deviation: Deviation | undefined, arrays: ArrayList): TestOutput[] {
+  if (tensor.kind !== "plain" || deviation === undefined) {
+    throw new InvariantError(`Output "${name}" is not plain`, "emit");
+  }
+  const tolerance = toleranceOf(deviation, largestMagnitude(tensor), isFloat(tensor.element));
+  if (tolerance === undefined) return [];
+  const stride = strideFor(sizeOf(tensor.shape));
+  return [{ ...arrays.place(name, everyNth(tensor, stride)), shape: tensor.shape, tolerance, stride }];
 }
 
 function strideFor(entries: number): number {
@@ -101,7 +109,7 @@ function everyNth(tensor: PlainTensor, stride: number): PlainTensor {
   return plainTensor(tensor.element, [count], fromBytes(tensor.element, bytes));
 }
 
-function join(header: TestHeader, arrays: readonly Uint8Array[], bytes: number): Uint8Array<ArrayBuffer> {
+function join(header: TestHeader, { arrays, bytes }: ArrayList): Uint8Array<ArrayBuffer> {
   const text = new TextEncoder().encode(JSON.stringify(header));
   const headerBytes = alignUp(text.byteLength, 8);
   const file = new Uint8Array(8 + headerBytes + bytes).fill(0x20, 8, 8 + headerBytes);

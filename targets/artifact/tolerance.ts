@@ -1,10 +1,11 @@
 /**
  * How far a target's outputs may lie from the evaluator's.
  *
- * A float sum of n terms, in any order, lies within n·u·Σ|terms| of the exact one (u = 2^-24; Higham, Accuracy and
- * Stability, 4.2), and so does the evaluator's own: two orders differ by 2n·u relative to the terms. Along a path the
+ * A float sum of n terms, in any order, lies within λ·√n·u·Σ|terms| of the exact one with probability of at least
+ * 1 - 2 exp(-λ²/2) (u = 2^-24; Higham and Mary 2019, A New Approach to Probabilistic Rounding Error Analysis, theorem
+ * 2.4), and so does the evaluator's own: two orders differ by twice that, relative to the terms. Along a path the
  * relative errors add (first order, for steps that do not amplify them). So an output of largest magnitude m may
- * differ by m · 2u · Σ n over the path with the most terms.
+ * differ by m · 2uλ · Σ √n over the path where that sum is greatest. λ = 6 leaves 3e-8 to chance.
  *
  * Only operations that targets may order or approximate differently count: sums, and functions such as exp. The rest
  * of IEEE 754 arithmetic gives the same bits everywhere.
@@ -25,9 +26,10 @@ import type { Expression, UnaryOperator } from "../../compiler/ir/expression.ts"
 import { schemeOf } from "../../compiler/ir/types.ts";
 
 const unitRoundoff = 2 ** -24;
+const confidence = 6;
 
 export interface Deviation {
-  /** Rounded operations on the path with the most of them; 0 where a value is exact on every target. */
+  /** Σ √n over the path where it is greatest; 0 where a value is exact on every target. */
   readonly roundings: number;
   /** Share of the largest value that moved codes may cost. */
   readonly codeStep: number;
@@ -37,13 +39,19 @@ export interface Deviation {
 
 const exact: Deviation = { roundings: 0, codeStep: 0, choice: false };
 
-/** The deviation of every value of a graph. */
-export function deviations(graph: Graph): ReadonlyMap<ValueName, Deviation> {
+export type Deviations = ReadonlyMap<ValueName, Deviation>;
+
+/** The deviation of every value of a graph in one run; `before` is that of the run which left the states behind. */
+export function deviations(graph: Graph, before?: Deviations): Deviations {
   const result = new Map<ValueName, Deviation>();
-  const writers = stateWriters(graph);
+  const held = new Map<string, Deviation>();
+  for (const node of graph.nodes) {
+    const written = before?.get(node.inputs[0]);
+    if (node.op === "writeState" && written !== undefined) held.set(node.attributes.state, written);
+  }
   for (const { value } of graph.inputs) result.set(value, exact);
   for (const node of graph.nodes) {
-    const deviation = deviationOf(graph, node, (value) => result.get(value) ?? exact, writers);
+    const deviation = deviationOf(graph, node, (value) => result.get(value) ?? exact, held);
     for (const output of node.outputs) result.set(output, deviation);
   }
   return result;
@@ -53,22 +61,16 @@ export function deviations(graph: Graph): ReadonlyMap<ValueName, Deviation> {
 export function toleranceOf(deviation: Deviation, largest: number, isFloatOutput: boolean): number | undefined {
   if (deviation.roundings === 0 && deviation.codeStep === 0) return 0;
   if (deviation.choice) return undefined;
-  const relative = 2 * unitRoundoff * deviation.roundings + deviation.codeStep;
+  const relative = 2 * unitRoundoff * confidence * deviation.roundings + deviation.codeStep;
   // Integers made from floats may round to the next one.
   return isFloatOutput ? Math.max(relative * largest, Number.MIN_VALUE) : Math.max(1, Math.ceil(relative * largest));
-}
-
-function stateWriters(graph: Graph): ReadonlyMap<string, ValueName> {
-  return new Map(
-    graph.nodes.flatMap((node) => node.op === "writeState" ? [[node.attributes.state, node.inputs[0]] as const] : []),
-  );
 }
 
 function deviationOf(
   graph: Graph,
   node: Node,
   of: (value: ValueName) => Deviation,
-  writers: ReadonlyMap<string, ValueName>,
+  held: ReadonlyMap<string, Deviation>,
 ): Deviation {
   const operands = node.inputs.map(of);
   const base: Deviation = {
@@ -76,7 +78,7 @@ function deviationOf(
     codeStep: Math.max(0, ...operands.map(({ codeStep }) => codeStep)),
     choice: operands.some(({ choice }) => choice),
   };
-  if (node.op === "readState" && writers.has(node.attributes.state)) return base;
+  if (node.op === "readState") return held.get(node.attributes.state) ?? exact;
   const inexact = base.roundings > 0 || base.codeStep > 0;
   const output = typeOf(graph, node.outputs[0]);
   if (node.op === "quantize") {
@@ -87,7 +89,7 @@ function deviationOf(
   if (output.encoding.kind === "plain" && !isFloat(output.element)) {
     return output.element === "bool" ? { ...base, choice: base.choice || inexact } : base;
   }
-  return { ...base, roundings: base.roundings + ownRoundings(graph, node) };
+  return { ...base, roundings: base.roundings + Math.sqrt(ownRoundings(graph, node)) };
 }
 
 /** Operations behind one entry of a node's result that targets may order or approximate differently. */
