@@ -4,7 +4,16 @@ import assert from "node:assert/strict";
 import { InvariantError } from "../../compiler/diagnostics.ts";
 import { evaluateGraph } from "../../compiler/ir/evaluate/mod.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
-import { type PlainTensor, type Tensor, tensorParts } from "../../compiler/ir/tensor.ts";
+import {
+  floatTensor,
+  type PlainTensor,
+  plainTensor,
+  type QuantizedTensor,
+  sizeOf,
+  type Tensor,
+  tensorParts,
+} from "../../compiler/ir/tensor.ts";
+import { type QuantScheme, stepShape } from "../../compiler/numeric/scheme.ts";
 import { type KernelSelector, type WasmKernel, type WasmVariant, wasmVariants } from "../../targets/wasm/kernel.ts";
 import type { MathLibrary } from "../../targets/wasm/module.ts";
 import { lowerWasm, type WasmProgram } from "../../targets/wasm/program.ts";
@@ -57,4 +66,51 @@ function assertSameValues(actual: PlainTensor, expected: PlainTensor, what: stri
     const [x, y] = [actual.data[index], expected.data[index]];
     assert.ok(x === y || Number.isNaN(x) && Number.isNaN(y), `${what}[${index}] is ${x}, wants ${y}`);
   }
+}
+
+/** Uniform numbers in [-1, 1). */
+export function randomFloats(random: () => number, shape: readonly number[]): PlainTensor<"f32"> {
+  const size = sizeOf(shape);
+  return floatTensor(shape, Float32Array.from({ length: size }, () => 2 * random() - 1));
+}
+
+/** Random codes over the whole range, ends included and over-represented. */
+export function randomQuantized(random: () => number, shape: readonly number[], scheme: QuantScheme): QuantizedTensor {
+  if (scheme.format.kind !== "int") throw new RangeError("Only integer formats");
+  const { bits, signed } = scheme.format;
+  const low = signed ? -(2 ** (bits - 1)) : 0;
+  const high = low + 2 ** bits - 1;
+  const size = sizeOf(shape);
+  const code = (): number => {
+    const kind = random();
+    return kind < 0.2 ? low : kind < 0.4 ? high : low + Math.floor(random() * 2 ** bits);
+  };
+  const codes = signed
+    ? plainTensor("i8", shape, Int8Array.from({ length: size }, code))
+    : plainTensor("u8", shape, Uint8Array.from({ length: size }, code));
+  const steps = stepShape(scheme, shape);
+  const count = sizeOf(steps);
+  return {
+    kind: "quantized",
+    scheme,
+    element: "f32",
+    shape,
+    codes,
+    steps: floatTensor(steps, Float32Array.from({ length: count }, () => randomStep(random, scheme.step))),
+    ...(scheme.offset
+      ? {
+        offsets: floatTensor(
+          steps,
+          Float32Array.from({ length: count }, () => Math.f16round(40 * randomStep(random, scheme.step))),
+        ),
+      }
+      : {}),
+    ...(scheme.zeroPoint ? { zeros: plainTensor("i32", steps, Int32Array.from({ length: count }, code)) } : {}),
+  };
+}
+
+/** A step of either sign; now and then one that is subnormal in f16. */
+function randomStep(random: () => number, format: QuantScheme["step"]): number {
+  const step = (random() / 50 + 1e-3) * (random() < 0.1 ? -1 : 1) * (random() < 0.1 ? 2 ** -12 : 1);
+  return format === "f16" ? Math.f16round(step) : Math.fround(step);
 }

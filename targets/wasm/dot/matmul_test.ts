@@ -16,55 +16,9 @@ import { int4, int8, intFormat, uint4, uint8 } from "../../../compiler/numeric/n
 import type { QuantScheme } from "../../../compiler/numeric/scheme.ts";
 import { stepShape } from "../../../compiler/numeric/scheme.ts";
 import { uniform } from "../../../tests/support/random.ts";
-import { assertExact, runKernels } from "../../../tests/support/wasm_kernels.ts";
+import { assertExact, randomFloats, randomQuantized, runKernels } from "../../../tests/support/wasm_kernels.ts";
 import { wasmVariants } from "../kernel.ts";
 import { selectMatmul } from "./matmul.ts";
-
-function randomFloats(random: () => number, shape: readonly number[]): PlainTensor<"f32"> {
-  const size = shape.reduce((product, extent) => product * extent, 1);
-  return floatTensor(shape, Float32Array.from({ length: size }, () => 2 * random() - 1));
-}
-
-/** Random codes over the whole range, ends included and over-represented. */
-export function randomQuantized(random: () => number, shape: readonly number[], scheme: QuantScheme): QuantizedTensor {
-  if (scheme.format.kind !== "int") throw new RangeError("Only integer formats");
-  const { bits, signed } = scheme.format;
-  const low = signed ? -(2 ** (bits - 1)) : 0;
-  const high = low + 2 ** bits - 1;
-  const size = shape.reduce((product, extent) => product * extent, 1);
-  const code = (): number => {
-    const kind = random();
-    return kind < 0.2 ? low : kind < 0.4 ? high : low + Math.floor(random() * 2 ** bits);
-  };
-  const codes = signed
-    ? plainTensor("i8", shape, Int8Array.from({ length: size }, code))
-    : plainTensor("u8", shape, Uint8Array.from({ length: size }, code));
-  const steps = stepShape(scheme, shape);
-  const count = steps.reduce((product, extent) => product * extent, 1);
-  return {
-    kind: "quantized",
-    scheme,
-    element: "f32",
-    shape,
-    codes,
-    steps: floatTensor(steps, Float32Array.from({ length: count }, () => randomStep(random, scheme.step))),
-    ...(scheme.offset
-      ? {
-        offsets: floatTensor(
-          steps,
-          Float32Array.from({ length: count }, () => Math.f16round(40 * randomStep(random, scheme.step))),
-        ),
-      }
-      : {}),
-    ...(scheme.zeroPoint ? { zeros: plainTensor("i32", steps, Int32Array.from({ length: count }, code)) } : {}),
-  };
-}
-
-/** A step of either sign; now and then one that is subnormal in f16. */
-function randomStep(random: () => number, format: QuantScheme["step"]): number {
-  const step = (random() / 50 + 1e-3) * (random() < 0.1 ? -1 : 1) * (random() < 0.1 ? 2 ** -12 : 1);
-  return format === "f16" ? Math.f16round(step) : Math.fround(step);
-}
 
 function assertClose(actual: Tensor, expected: Tensor, bound: (index: number) => number, what: string): void {
   assert.ok(actual.kind === "plain" && expected.kind === "plain");

@@ -1,0 +1,67 @@
+/** Selects the kernel of a channels-last conv with constant weights: a matmul over windows. */
+
+import { typeOf } from "../../../compiler/ir/graph.ts";
+import { schemeOf } from "../../../compiler/ir/types.ts";
+import { type Region, regionOutputs } from "../../region.ts";
+import { constantNode } from "../dot/constants.ts";
+import { contractionExtras, planFinish } from "../dot/finish.ts";
+import { convView, quantizedMatrix } from "../dot/matrix.ts";
+import { selectDot } from "../dot/matmul.ts";
+import type { Declined, DotProblem } from "../dot/problem.ts";
+import { rowSpace } from "../dot/rows.ts";
+import type { KernelSelector, SelectContext } from "../kernel.ts";
+import { isPointwise, windowGeometry, windowSource } from "./window.ts";
+
+export const selectConv: KernelSelector = (region, context) => {
+  const problem = convProblem(region, context);
+  return "declined" in problem ? problem : selectDot(problem);
+};
+
+/** Reads the geometry of a conv region. */
+export function convProblem(region: Region, { graph, symbols }: SelectContext): DotProblem | Declined {
+  const node = region.main;
+  if (node.op !== "conv") return { declined: "not a conv" };
+  const [a, b, ...rest] = node.inputs;
+  const { groups, hasBias, result } = node.attributes;
+  const weights = constantNode(graph, b);
+  if (weights === undefined) return { declined: "weights are not constant" };
+  const { hash } = weights.attributes;
+  const tensor = graph.constants.get(hash);
+  const aType = typeOf(graph, a);
+  const outShape = typeOf(graph, node.outputs[0]).shape;
+  const geometry = windowGeometry(aType.shape, outShape, tensor.shape.slice(1, -1), node.attributes);
+  if (geometry === undefined) return { declined: "not a channels-last image of static extents" };
+  const view = convView(tensor.shape, groups);
+  const operands = region.epilogue?.operands ?? [];
+  const shapes = operands.map((value) => typeOf(graph, value).shape);
+  const rows = rowSpace(outShape.slice(0, -1), view.columns, shapes, symbols);
+  if (rows === undefined) return { declined: "operands do not step along the rows" };
+  const dense = groups === 1 && isPointwise(geometry);
+  const entryBytes = schemeOf(aType) === undefined ? 4 : 1;
+  return {
+    family: "conv",
+    graph,
+    a,
+    aType,
+    b,
+    tensor,
+    weightsKey: `${hash}/conv${groups === 1 ? "" : `/groups=${groups}`}`,
+    view,
+    matrix: quantizedMatrix(tensor, view, 0, "whole"),
+    space: rows.space,
+    source: dense ? undefined : windowSource(geometry, groups, entryBytes),
+    sums: result.kind === "real" ? "real" : "integer",
+    finishOf: (panelColumns) =>
+      planFinish({
+        graph,
+        result,
+        extras: contractionExtras(rest, hasBias, result),
+        epilogue: region.epilogue,
+        output: regionOutputs(region)[0],
+        strides: rows.strides,
+        columns: view.groupColumns,
+        width: view.columns,
+        panelColumns,
+      }),
+  };
+}
