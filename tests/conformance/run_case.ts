@@ -9,6 +9,7 @@ import { loadTensor } from "../../compiler/import/onnx/tensor_data.ts";
 import type { ImportedModel } from "../../compiler/import/model.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import { isFloat } from "../../compiler/numeric/element.ts";
+import { verify } from "../../compiler/ir/verify.ts";
 import { sizeOf, type Tensor } from "../../compiler/ir/tensor.ts";
 import { difference, onnxTolerance, toleranceOf } from "./compare.ts";
 import { hasShortDigits } from "./ignored.ts";
@@ -66,6 +67,8 @@ export function prepareCase(nodeCase: NodeCase, dataSet: DataSet): PreparedCase 
     return { name: info.name, tensor: read(bytes, info) };
   });
   const { imported, constants } = importBinding(nodeCase.model, inputs, infos);
+  const faults = verify(imported.graph).filter(({ severity }) => severity === "error");
+  if (faults.length > 0) throw new Error(faults.map(formatDiagnostic).join("\n"));
   const running = [...inputs].filter(([name]) => !Object.hasOwn(constants, name));
   return { graph: imported.graph, inputs: Object.fromEntries(running), outputs };
 }
