@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 
 /** Layers by folder, lowest first; the longest matching prefix decides. `diagnostics.ts` serves all, and so do the contracts of `runtime/`. */
 const layers: readonly { readonly prefix: string; readonly rank: number }[] = [
+  { prefix: "deno.json", rank: 0 },
   { prefix: "compiler/diagnostics.ts", rank: 0 },
   { prefix: "runtime/", rank: 0 },
   { prefix: "compiler/numeric/", rank: 1 },
