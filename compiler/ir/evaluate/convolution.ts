@@ -6,7 +6,7 @@ import { dotRows, type Rows } from "./dot.ts";
 import { floatData } from "./numbers.ts";
 import { depthSegments, dotSteppedRows, type OperandRows, type Steps } from "./operand_rows.ts";
 import { stepOffsets } from "./step_grid.ts";
-import { outside, tapOffsets, type WindowGeometry } from "./window_geometry.ts";
+import { outside, tapOffsets, type WindowAxis, type WindowGeometry } from "./window_geometry.ts";
 
 /** The input of a convolution in its own order. Steps vary along batch (`row`) and channel (`depth`) only. */
 export interface ImageOperand {
@@ -37,6 +37,11 @@ export function convolve(
   store: (index: number, channel: number, sum: number) => void,
 ): void {
   const { batch, groups, channelsPerGroup, outPerGroup, positions, taps, input, output } = geometry;
+  if (
+    channelsPerGroup === 1 && image.steps === undefined && geometry.axes.every((axis) => axis.advance !== undefined)
+  ) {
+    return convolveDepthwise(geometry, image.values, weights.values, store);
+  }
   const depth = channelsPerGroup * taps;
   const tile = Math.max(1, Math.min(positions, Math.max(8, Math.floor(tileEntries / Math.max(1, depth)))));
   const patches = image.values instanceof Float32Array
@@ -108,6 +113,74 @@ function steppedDot(
       partial,
     );
   };
+}
+
+/** One input channel per output channel: each tap adds a scaled, shifted copy of the channel's rows to the sums. */
+function convolveDepthwise(
+  geometry: WindowGeometry,
+  image: Rows,
+  weights: Rows,
+  store: (index: number, channel: number, sum: number) => void,
+): void {
+  const { batch, groups, outPerGroup, positions, taps, input, output } = geometry;
+  const sums = new Float64Array(positions);
+  for (let sample = 0; sample < batch; sample++) {
+    for (let channel = 0; channel < groups * outPerGroup; channel++) {
+      sums.fill(0);
+      const base = sample * input.batchStride + Math.floor(channel / outPerGroup) * input.channelStride;
+      const kernel = weights.subarray(channel * taps, (channel + 1) * taps);
+      addTaps(geometry.axes, 0, 0, 0, kernel, image, base, sums);
+      let index = sample * output.batchStride + channel * output.channelStride;
+      for (let position = 0; position < positions; position++, index += output.positionStride) {
+        store(index, channel, sums[position]);
+      }
+    }
+  }
+}
+
+/** Adds all taps from `axis` on; `tap`, `position` and `base` are the flat places that the axes before have led to. */
+function addTaps(
+  axes: readonly WindowAxis[],
+  axis: number,
+  tap: number,
+  position: number,
+  kernel: Rows,
+  image: Rows,
+  base: number,
+  sums: Float64Array,
+): void {
+  const { positions, taps, sources, stride, advance = 1 } = axes[axis];
+  for (let own = 0; own < taps; own++) {
+    const nextTap = tap * taps + own;
+    if (axis < axes.length - 1) {
+      for (let place = 0; place < positions; place++) {
+        const source = sources[place * taps + own];
+        if (source === outside) continue;
+        addTaps(axes, axis + 1, nextTap, position * positions + place, kernel, image, base + source * stride, sums);
+      }
+      continue;
+    }
+    let first = 0;
+    while (first < positions && sources[first * taps + own] === outside) first++;
+    let end = positions;
+    while (end > first && sources[(end - 1) * taps + own] === outside) end--;
+    if (first === end) continue;
+    const start = base + sources[first * taps + own] * stride;
+    addScaled(sums, position * positions + first, end - first, image, start, advance * stride, kernel[nextTap]);
+  }
+}
+
+/** sums[at + i] += weight * image[start + i * step] */
+function addScaled(
+  sums: Float64Array,
+  at: number,
+  count: number,
+  image: Rows,
+  start: number,
+  step: number,
+  weight: number,
+): void {
+  for (let index = 0, from = start; index < count; index++, from += step) sums[at + index] += weight * image[from];
 }
 
 /** patches[p][c * taps + t] = image[base + c * channelStride + offsets[p][t]], 0 where outside. */

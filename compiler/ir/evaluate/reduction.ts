@@ -152,51 +152,59 @@ function betterThan(wantsMax: boolean, last: boolean): (a: number | bigint, b: n
 
 export const evaluateSoftmax: Evaluate<"softmax"> = (inputs, { axis }) => {
   const x = plainInput(inputs, 0);
-  const values = floatData(x);
   const lines = linesAlong(x.shape, axis);
-  const result = new Float64Array(values.length);
-  for (let line = 0; line < lines.count; line++) {
-    const start = lines.start(line);
-    const end = start + lines.extent * lines.stride;
-    let most = -Infinity;
-    for (let at = start; at < end; at += lines.stride) most = Math.max(most, values[at]);
-    let sum = 0;
-    for (let at = start; at < end; at += lines.stride) sum += result[at] = Math.exp(values[at] - most);
-    for (let at = start; at < end; at += lines.stride) result[at] /= sum;
-  }
+  const result = readNumbers(x);
+  for (let line = 0; line < lines.count; line++) softmaxLine(result, lines.start(line), lines.extent, lines.stride);
   return [storeNumbers(x.element, x.shape, result)];
 };
 
+function softmaxLine(values: Float64Array, start: number, extent: number, stride: number): void {
+  const end = start + extent * stride;
+  let most = -Infinity;
+  for (let at = start; at < end; at += stride) most = Math.max(most, values[at]);
+  let sum = 0;
+  for (let at = start; at < end; at += stride) sum += values[at] = Math.exp(values[at] - most);
+  for (let at = start; at < end; at += stride) values[at] /= sum;
+}
+
 export const evaluateNorm: Evaluate<"norm"> = (inputs, { kind, axis, epsilon }) => {
   const x = plainInput(inputs, 0);
-  const values = floatData(x);
   const length = sizeOf(x.shape.slice(axis));
   const rows = sizeOf(x.shape.slice(0, axis));
   const gain = affineOperand(inputs, 1, x, axis);
   const bias = affineOperand(inputs, 2, x, axis);
-  const result = new Float64Array(values.length);
+  const result = readNumbers(x);
   for (let row = 0; row < rows; row++) {
     const start = row * length;
-    const end = start + length;
-    let mean = 0;
-    if (kind === "layer") {
-      for (let at = start; at < end; at++) mean += values[at];
-      mean /= length;
+    normalizeRow(result, start, start + length, kind === "layer", epsilon);
+    if (gain !== undefined) {
+      const shift = gain.length === length ? start : 0;
+      for (let at = start; at < start + length; at++) result[at] *= gain[at - shift];
     }
-    let square = 0;
-    for (let at = start; at < end; at++) square += (values[at] - mean) ** 2;
-    const scale = 1 / Math.sqrt(square / length + epsilon);
-    for (let at = start; at < end; at++) {
-      let value = (values[at] - mean) * scale;
-      if (gain !== undefined) value *= gain[at % gain.length];
-      if (bias !== undefined) value += bias[at % bias.length];
-      result[at] = value;
+    if (bias !== undefined) {
+      const shift = bias.length === length ? start : 0;
+      for (let at = start; at < start + length; at++) result[at] += bias[at - shift];
     }
   }
   return [storeNumbers(x.element, x.shape, result)];
 };
 
-/** A gain or bias as one row that repeats, or spread over the whole tensor where it varies along leading axes. */
+function normalizeRow(values: Float64Array, start: number, end: number, isCentred: boolean, epsilon: number): void {
+  let mean = 0;
+  if (isCentred) {
+    for (let at = start; at < end; at++) mean += values[at];
+    mean /= end - start;
+  }
+  let square = 0;
+  for (let at = start; at < end; at++) {
+    const difference = values[at] - mean;
+    square += difference * difference;
+  }
+  const scale = 1 / Math.sqrt(square / (end - start) + epsilon);
+  for (let at = start; at < end; at++) values[at] = (values[at] - mean) * scale;
+}
+
+/** A gain or bias as one row for all, or spread over the whole tensor where it varies along leading axes. */
 function affineOperand(
   inputs: Parameters<Evaluate<"norm">>[0],
   index: number,

@@ -13,6 +13,8 @@ export interface WindowAxis {
   readonly sources: Int32Array;
   /** Entries between neighbours along this axis in the input. */
   readonly stride: number;
+  /** Input indices between the windows of neighbouring positions; absent where positions read the input unevenly. */
+  readonly advance?: number;
 }
 
 /** A windowed op over [N, C, ...spatial] or [N, ...spatial, C]. */
@@ -94,7 +96,7 @@ export function windowAxis(
       sources[position * taps + tap] = source >= 0 && source < extent ? source : outside;
     }
   }
-  return { positions, taps, sources, stride: entryStride };
+  return { positions, taps, sources, stride: entryStride, advance: stride };
 }
 
 export function convGeometry(
