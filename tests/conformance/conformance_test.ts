@@ -1,4 +1,6 @@
 import { deepEqual, equal, match, notEqual } from "node:assert/strict";
+import { parseGraph } from "../../compiler/ir/parse.ts";
+import { printGraph } from "../../compiler/ir/print.ts";
 import { isPlain, type PlainTensor, plainTensor, type Tensor } from "../../compiler/ir/tensor.ts";
 import { sharedTest } from "../support/models.ts";
 import { difference as differenceWithin, onnxTolerance, toleranceOf } from "./compare.ts";
@@ -6,7 +8,7 @@ import { familyOf } from "./families.ts";
 import { ignored, ignoredReason } from "./ignored.ts";
 import { readCases } from "./node_case.ts";
 import { closingLine, failureList } from "./report.ts";
-import { runCase } from "./run_case.ts";
+import { prepareCase, runCase } from "./run_case.ts";
 import { runners } from "./runner.ts";
 import { runSuite } from "./suite.ts";
 
@@ -39,6 +41,15 @@ sharedTest(
     deepEqual({ stale, unused }, { stale: [], unused: [] });
   },
 );
+
+sharedTest("the graph of every node test reads back from its text", archives, async (paths) => {
+  const cases = (await Promise.all(paths.map(readCases))).flat();
+  for (const nodeCase of cases.filter(({ name }) => ignoredReason(name) === undefined)) {
+    const text = printGraph(prepareCase(nodeCase, nodeCase.dataSets[0]).graph, { constants: "literal" });
+    const parsed = parseGraph(text);
+    equal(parsed.ok ? printGraph(parsed.value, { constants: "literal" }) : parsed.diagnostics[0].message, text);
+  }
+});
 
 sharedTest("a runner that errs by one part in a hundred fails", [archives[0]], async ([path]) => {
   const [relu] = (await readCases(path)).filter(({ name }) => name === "relu");

@@ -2,7 +2,7 @@
 
 import { readdirSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
-import { parseTarGzip } from "nanotar";
+import { list, type ReadEntry } from "tar";
 
 /** One test. A data set holds serialized TensorProtos in the order of the graph's inputs and outputs. */
 export interface NodeCase {
@@ -35,8 +35,12 @@ export async function readCases(path: string): Promise<readonly NodeCase[]> {
 }
 
 async function readArchive(path: string): Promise<readonly (readonly [string, Uint8Array])[]> {
-  const entries = await parseTarGzip(await Deno.readFile(path));
-  return entries.flatMap(({ name, data }) => (data === undefined ? [] : [[name, data] as const]));
+  const files: Promise<readonly [string, Uint8Array]>[] = [];
+  const onReadEntry = (entry: ReadEntry) => {
+    if (entry.type === "File") files.push(entry.concat().then((data) => [entry.path, data] as const));
+  };
+  await list({ file: path, onReadEntry });
+  return await Promise.all(files);
 }
 
 function readFolder(path: string): readonly (readonly [string, Uint8Array])[] {

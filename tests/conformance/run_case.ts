@@ -118,9 +118,11 @@ function openAxes(infos: readonly ValueInfoProto[], inputs: ReadonlyMap<string, 
 
 /** Runs every data set of a test. */
 export async function runCase(nodeCase: NodeCase, runner: Runner): Promise<CaseResult> {
+  if (nodeCase.dataSets.length === 0) return { ok: false, reason: "it has no data sets" };
   try {
     for (const dataSet of nodeCase.dataSets) {
       const { graph, inputs, outputs } = prepareCase(nodeCase, dataSet);
+      if (outputs.length === 0) return { ok: false, reason: "it has no expected outputs" };
       const results = await runner.run(graph, inputs);
       const terms = Math.max(0, ...dataSet.inputs.map((bytes) => sizeOf(readTensor(bytes, nodeCase.name).shape)));
       for (const { name, tensor } of outputs) {
