@@ -15,7 +15,6 @@ import {
   convolution,
   depthwise,
   mean,
-  type Padding,
   pooled,
   reshaped,
   spatialAxes,
@@ -106,13 +105,13 @@ function readWindow(context: LayerContext, spatial: number, keys: { strides: str
   if (format !== "channels_last") return unsupported(context, `data_format "${format}" is not supported`);
   const ones = new Array<number>(spatial).fill(1);
   const padding = context.fields.string("padding", "valid");
-  if (padding !== "same" && padding !== "valid" && padding !== "causal") {
+  if (padding !== "same" && padding !== "valid") {
     return unsupported(context, `padding "${padding}" is not supported`);
   }
   return {
     strides: perAxis(context, keys.strides, spatial, ones),
     dilations: keys.dilations === undefined ? ones : perAxis(context, keys.dilations, spatial, ones),
-    padding: padding === "causal" ? "valid" : padding,
+    padding,
     layout: "channelsLast",
   };
 }
@@ -122,14 +121,11 @@ function convolutionLayer(spatial: number): LayerImporter {
     const { builder, fields } = context;
     const window = readWindow(context, spatial, { strides: "strides", dilations: "dilation_rate" });
     const weights = plainWeight(context, "kernel");
-    const padded: Padding = fields.string("padding", "valid") === "causal"
-      ? [window.dilations[0] * (perAxis(context, "kernel_size", spatial)[0] - 1), 0]
-      : window.padding;
     const groups = fields.int("groups", 1, 1);
     const bias = optionalBias(context);
     return activated(
       context,
-      convolution(builder, only(context), weights, bias, { ...window, padding: padded }, groups),
+      convolution(builder, only(context), weights, bias, window, groups),
     );
   };
 }

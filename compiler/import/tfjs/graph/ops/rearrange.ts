@@ -82,7 +82,7 @@ function importPad(context: TfContext): readonly TfValue[] {
 function importMirrorPad(context: TfContext): readonly TfValue[] {
   const x = context.tensor(0);
   const pairs = pairsOf(context, shapeOf(context, x).length);
-  const mode = context.attributes.text("mode", "REFLECT");
+  const mode = context.attributes.text("mode", "REFLECT").toUpperCase();
   const single = pairs.every(([begin, end]) => begin <= 1 && end <= 1);
   if (mode !== "REFLECT" && !single) return context.fail(`mode ${mode} is not supported`);
   return [tensorValue(context.builder.add("pad", [x], {
