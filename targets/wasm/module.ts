@@ -74,6 +74,8 @@ export function assemble(text: string, variant: WasmVariant): Uint8Array<ArrayBu
     if (module.validate() === 0) throw new InvariantError(`The ${variant} module does not validate`, "emit", text);
     binaryen.setOptimizeLevel(2);
     binaryen.setShrinkLevel(0);
+    // A kernel inlined into its only caller, `run`, makes one function too large for the engine's optimizing compiler.
+    binaryen.setOneCallerInlineMaxSize(0);
     binaryen.setDebugInfo(false);
     module.optimize();
     return new Uint8Array(module.emitBinary());
