@@ -6,7 +6,7 @@ import { encodeValue } from "../../numeric/number_format.ts";
 import { type PlainTensor, plainTensor, type QuantizedTensor } from "../tensor.ts";
 import type { Rows } from "./dot.ts";
 import { numberData, storeNumbers } from "./numbers.ts";
-import { type StepGrid, stepGrid } from "./step_grid.ts";
+import { eachStepRun, stepGrid } from "./step_grid.ts";
 
 /** Values of all codes of a format that is not an integer, by code. */
 const tables = new Map<NumberFormat, Float64Array>();
@@ -21,8 +21,8 @@ function valueTable(format: NumberFormat): Float64Array {
   return table;
 }
 
-/** value(code) - zero of every entry: exact integers for integer formats, f32 for the others. */
-export function centredValues(tensor: QuantizedTensor): Rows {
+/** value(code) of every entry, in f32 where that is exact. */
+function codeValues(tensor: QuantizedTensor): Rows {
   const codes = numberData(tensor.codes.data);
   const { format } = tensor.scheme;
   // A difference of two codes of at most 23 bits is an integer below 2^24, which f32 holds exactly.
@@ -33,43 +33,48 @@ export function centredValues(tensor: QuantizedTensor): Rows {
     const table = valueTable(format);
     for (let index = 0; index < codes.length; index++) values[index] = table[codes[index]];
   }
-  if (tensor.zeros !== undefined) subtractZeros(values, tensor, tensor.zeros.data);
   return values;
 }
 
-function subtractZeros(values: Rows, tensor: QuantizedTensor, zeros: Int32Array): void {
-  const grid = stepGrid(tensor.scheme, tensor.shape);
-  let at = 0;
-  for (let row = 0; row < grid.rows; row++) {
-    const base = grid.rowStep[row];
-    for (let column = 0; column < grid.columns; column++) values[at++] -= zeros[base + grid.columnStep[column]];
-  }
+/** value(code) - zero of every entry: exact integers for integer formats, f32 for the others. */
+export function centredValues(tensor: QuantizedTensor): Rows {
+  const values = codeValues(tensor);
+  const zeros = tensor.zeros?.data;
+  if (zeros === undefined) return values;
+  eachStepRun(stepGrid(tensor.scheme, tensor.shape), (step, from, to) => {
+    const zero = zeros[step];
+    for (let index = from; index < to; index++) values[index] -= zero;
+  });
+  return values;
 }
 
 /** (value(code) - zero) * step, then + offset, of every entry; each operation in f32. */
 export function decodeTensor(tensor: QuantizedTensor): Float32Array<ArrayBuffer> {
-  const values = centredValues(tensor);
-  const real = values instanceof Float32Array ? values : Float32Array.from(values);
-  const grid = stepGrid(tensor.scheme, tensor.shape);
-  multiplySteps(real, tensor.steps.data, grid);
-  if (tensor.offsets !== undefined) addOffsets(real, tensor.offsets.data, grid);
+  const values = codeValues(tensor);
+  const real = values instanceof Float32Array ? values : new Float32Array(values.length);
+  const steps = tensor.steps.data;
+  const zeros = tensor.zeros?.data;
+  const offsets = tensor.offsets?.data;
+  eachStepRun(stepGrid(tensor.scheme, tensor.shape), (step, from, to) => {
+    decodeRun(values, real, from, to, zeros?.[step] ?? 0, steps[step], offsets?.[step]);
+  });
   return real;
 }
 
-function multiplySteps(real: Float32Array, steps: Float32Array, grid: StepGrid): void {
-  let at = 0;
-  for (let row = 0; row < grid.rows; row++) {
-    const base = grid.rowStep[row];
-    for (let column = 0; column < grid.columns; column++) real[at++] *= steps[base + grid.columnStep[column]];
+function decodeRun(
+  values: Rows,
+  real: Float32Array,
+  from: number,
+  to: number,
+  zero: number,
+  step: number,
+  offset: number | undefined,
+): void {
+  for (let index = from; index < to; index++) {
+    real[index] = Math.fround(values[index] - zero) * step;
   }
-}
-
-function addOffsets(real: Float32Array, offsets: Float32Array, grid: StepGrid): void {
-  let at = 0;
-  for (let row = 0; row < grid.rows; row++) {
-    const base = grid.rowStep[row];
-    for (let column = 0; column < grid.columns; column++) real[at++] += offsets[base + grid.columnStep[column]];
-  }
+  if (offset === undefined) return;
+  for (let index = from; index < to; index++) real[index] += offset;
 }
 
 /** The plain tensor that a quantized one stands for, of its real element. */
