@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { mkdir, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { GraphBuilder } from "../../compiler/ir/build.ts";
 import { binary, cast, input, literal } from "../../compiler/ir/expression.ts";
@@ -123,6 +124,38 @@ Deno.test("an artifact loads and runs in Node", () =>
       `This artifact has the target "wasm", not "wgsl"`,
       "stopped",
     ]);
+  }));
+
+Deno.test("an artifact loads and runs in a worker", () =>
+  inFolder(async (folder) => {
+    await writeModel(folder, rowsGraph());
+    const path = join(folder, "worker.js");
+    await writeFile(
+      path,
+      `import { load } from "./model/mod.js";
+      onmessage = async ({ data }) => postMessage(await (await load()).run(data));`,
+    );
+    const worker = new Worker(pathToFileURL(path), { type: "module" });
+    const answer = new Promise((resolve, reject) => {
+      worker.onmessage = ({ data }) => resolve(data);
+      worker.onerror = reject;
+    });
+    worker.postMessage(rowInputs);
+    assert.deepEqual(await answer, rowOutputs);
+    worker.terminate();
+  }));
+
+Deno.test("the self test fails where the kernels see other weights", () =>
+  inFolder(async (folder) => {
+    const path = await writeModel(folder, rowsGraph());
+    const weights = join(path, "weights.bin");
+    const bytes = await readFile(weights);
+    // The exponent of one weight: twice or half its value.
+    bytes[bytes.findIndex((byte) => byte === 0x40) - 1] ^= 0x80;
+    await writeFile(weights, bytes);
+    const result = await (await loadArtifact(path, { verify: false })).selfTest();
+    assert.ok(!result.ok && result.failed > 0);
+    assert.equal(result.worst.output, "y");
   }));
 
 Deno.test("truncated, longer and changed weights are told apart before the first run", () =>

@@ -1,4 +1,4 @@
-/** Chooses the kernel of every region: the tuned families in turn. */
+/** Chooses the kernel of every region: the tuned families in turn, then the loop form, which takes all. */
 
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { Node } from "../../compiler/ir/node.ts";
