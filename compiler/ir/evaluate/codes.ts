@@ -6,7 +6,7 @@ import { encodeValue } from "../../numeric/number_format.ts";
 import { type PlainTensor, plainTensor, type QuantizedTensor } from "../tensor.ts";
 import type { Rows } from "./dot.ts";
 import { numberData, storeNumbers } from "./numbers.ts";
-import { eachStepRun, stepGrid } from "./step_grid.ts";
+import { stepGrid } from "./step_grid.ts";
 
 /** Values of all codes of a format that is not an integer, by code. */
 const tables = new Map<NumberFormat, Float64Array>();
@@ -39,42 +39,54 @@ function codeValues(tensor: QuantizedTensor): Rows {
 /** value(code) - zero of every entry: exact integers for integer formats, f32 for the others. */
 export function centredValues(tensor: QuantizedTensor): Rows {
   const values = codeValues(tensor);
-  const zeros = tensor.zeros?.data;
-  if (zeros === undefined) return values;
-  eachStepRun(stepGrid(tensor.scheme, tensor.shape), (step, from, to) => {
-    const zero = zeros[step];
-    for (let index = from; index < to; index++) values[index] -= zero;
-  });
+  if (tensor.zeros === undefined) return values;
+  const zeros = tensor.zeros.data;
+  const { rows, columns, rowStep, columnStep } = stepGrid(tensor.scheme, tensor.shape);
+  for (let row = 0, at = 0; row < rows; row++) {
+    const base = rowStep[row];
+    for (let column = 0; column < columns; column++) values[at++] -= zeros[base + columnStep[column]];
+  }
   return values;
 }
 
 /** (value(code) - zero) * step, then + offset, of every entry; each operation in f32. */
 export function decodeTensor(tensor: QuantizedTensor): Float32Array<ArrayBuffer> {
-  const values = codeValues(tensor);
-  const real = values instanceof Float32Array ? values : new Float32Array(values.length);
+  const values = centredValues(tensor);
+  const real = values instanceof Float32Array ? values : Float32Array.from(values);
   const steps = tensor.steps.data;
-  const zeros = tensor.zeros?.data;
   const offsets = tensor.offsets?.data;
-  eachStepRun(stepGrid(tensor.scheme, tensor.shape), (step, from, to) => {
-    decodeRun(values, real, from, to, zeros?.[step] ?? 0, steps[step], offsets?.[step]);
-  });
+  const { rows, columns, rowStep, columnStep } = stepGrid(tensor.scheme, tensor.shape);
+  for (let row = 0; row < rows; row++) {
+    if (offsets === undefined) scaleRow(real, row * columns, columns, rowStep[row], columnStep, steps);
+    else scaleAndShiftRow(real, row * columns, columns, rowStep[row], columnStep, steps, offsets);
+  }
   return real;
 }
 
-function decodeRun(
-  values: Rows,
+function scaleRow(
   real: Float32Array,
-  from: number,
-  to: number,
-  zero: number,
-  step: number,
-  offset: number | undefined,
+  start: number,
+  columns: number,
+  base: number,
+  columnStep: Int32Array,
+  steps: Float32Array,
 ): void {
-  for (let index = from; index < to; index++) {
-    real[index] = Math.fround(values[index] - zero) * step;
+  for (let column = 0; column < columns; column++) real[start + column] *= steps[base + columnStep[column]];
+}
+
+function scaleAndShiftRow(
+  real: Float32Array,
+  start: number,
+  columns: number,
+  base: number,
+  columnStep: Int32Array,
+  steps: Float32Array,
+  offsets: Float32Array,
+): void {
+  for (let column = 0; column < columns; column++) {
+    const step = base + columnStep[column];
+    real[start + column] = Math.fround(real[start + column] * steps[step]) + offsets[step];
   }
-  if (offset === undefined) return;
-  for (let index = from; index < to; index++) real[index] += offset;
 }
 
 /** The plain tensor that a quantized one stands for, of its real element. */

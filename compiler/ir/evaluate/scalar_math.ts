@@ -57,6 +57,7 @@ export function powWide(x: bigint, y: bigint): bigint {
 /** x modulo y with the sign of y. */
 export function moduloFloat(x: number, y: number): number {
   const remainder = x % y;
+  if (Number.isNaN(remainder)) return NaN;
   if (remainder === 0) return y < 0 ? -0 : 0;
   if (Number.isFinite(y)) return remainder < 0 === y < 0 ? remainder : remainder + y;
   return x < 0 === y < 0 ? remainder : y;

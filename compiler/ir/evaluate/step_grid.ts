@@ -24,21 +24,6 @@ export function stepGrid(scheme: QuantScheme, shape: readonly number[]): StepGri
   return { rows: rowStep.length, columns: columnStep.length, rowStep, columnStep };
 }
 
-/** Visits all entries, row by row, as runs `from..to` of the flat tensor that share one step. */
-export function eachStepRun(grid: StepGrid, visit: (step: number, from: number, to: number) => void): void {
-  const { rows, columns, rowStep, columnStep } = grid;
-  for (let row = 0; row < rows; row++) {
-    const base = row * columns;
-    for (let from = 0; from < columns;) {
-      const step = columnStep[from];
-      let to = from + 1;
-      while (to < columns && columnStep[to] === step) to++;
-      visit(rowStep[row] + step, base + from, base + to);
-      from = to;
-    }
-  }
-}
-
 /** Part of the step index that some axes contribute, over all index tuples of these axes in row-major order. */
 export function stepOffsets(scheme: QuantScheme, shape: readonly number[], axes: readonly number[]): Int32Array {
   const strides = stridesOf(stepShape(scheme, shape));

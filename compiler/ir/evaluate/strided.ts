@@ -25,40 +25,65 @@ export function copyStrided(extents: readonly number[], source: Walk, target: Wa
     ],
   );
   const inner = axes.extents.length - 1;
+  const rows = axes.strides[0].indexOf(1);
+  // A transposition: the source runs along another axis than the target. Square tiles read and write whole cache lines.
+  const isTiled = rows >= 0 && rows < inner && axes.strides[1][inner] === 1;
   const count = axes.extents[inner] ?? 1;
   const fromStep = axes.strides[0][inner] ?? 1;
   const toStep = axes.strides[1][inner] ?? 1;
-  const move = fromStep === 1 && toStep === 1 && count >= 16 ? copyRun : copyEntries;
-  const position = new Array<number>(Math.max(0, inner)).fill(0);
+  const tile = { from: from.units, to: to.units, columns: count, fromStep };
+  const outer = axes.extents.map((_, axis) => axis).filter((axis) => axis !== inner && !(isTiled && axis === rows));
+  const position = new Array<number>(outer.length).fill(0);
   let fromAt = source.offset * width;
   let toAt = target.offset * width;
   for (;;) {
-    move(from.units, fromAt, fromStep, to.units, toAt, toStep, count);
-    let axis = inner - 1;
-    for (; axis >= 0; axis--) {
+    if (isTiled) copyTiles(tile, fromAt, toAt, axes.extents[rows], axes.strides[1][rows]);
+    else if (fromStep === 1 && toStep === 1 && count >= 16) {
+      to.units.set(from.units.subarray(fromAt, fromAt + count), toAt);
+    } else copyEntries(from.units, fromAt, fromStep, to.units, toAt, toStep, count);
+    let place = outer.length - 1;
+    for (; place >= 0; place--) {
+      const axis = outer[place];
       fromAt += axes.strides[0][axis];
       toAt += axes.strides[1][axis];
-      if (++position[axis] < axes.extents[axis]) break;
-      position[axis] = 0;
+      if (++position[place] < axes.extents[axis]) break;
+      position[place] = 0;
       fromAt -= axes.strides[0][axis] * axes.extents[axis];
       toAt -= axes.strides[1][axis] * axes.extents[axis];
     }
-    if (axis < 0) return;
+    if (place < 0) return;
   }
 }
 
 type Units = Uint8Array | Uint16Array | Uint32Array;
 
-function copyRun(
-  from: Units,
+/** Entries per side of a tile: 16 of four bytes fill a cache line. */
+const tileSide = 16;
+
+/** to[r * toStep + c] = from[r + c * fromStep] for all rows r and columns c, tile by tile. */
+function copyTiles(
+  { from, to, columns, fromStep }: {
+    readonly from: Units;
+    readonly to: Units;
+    readonly columns: number;
+    readonly fromStep: number;
+  },
   fromAt: number,
-  _fromStep: number,
-  to: Units,
   toAt: number,
-  _toStep: number,
-  count: number,
+  rows: number,
+  toStep: number,
 ): void {
-  to.set(from.subarray(fromAt, fromAt + count), toAt);
+  for (let firstRow = 0; firstRow < rows; firstRow += tileSide) {
+    const endRow = Math.min(rows, firstRow + tileSide);
+    for (let first = 0; first < columns; first += tileSide) {
+      const end = Math.min(columns, first + tileSide);
+      for (let row = firstRow; row < endRow; row++) {
+        const target = toAt + row * toStep;
+        let place = fromAt + row + first * fromStep;
+        for (let column = first; column < end; column++, place += fromStep) to[target + column] = from[place];
+      }
+    }
+  }
 }
 
 function copyEntries(
