@@ -191,6 +191,11 @@ function indexOperand(type: TensorType): void {
   if (type.element !== "i64" && type.element !== "i32") fault(`indices must be i32 or i64, got ${type.element}`);
 }
 
+/** Updates have the element of what they update. */
+function sameElement(x: TensorType, updates: TensorType): void {
+  if (x.element !== updates.element) fault(`updates are ${updates.element}, the operand is ${x.element}`);
+}
+
 /** The output shape when an explicit list of extents replaces the spatial ones. */
 function pooledShape(x: TensorType, layout: "channelsFirst" | "channelsLast", extents: readonly number[]): Extent[] {
   const axes = spatialAxes(layout, x.shape.length);
@@ -401,6 +406,7 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
     indexOperand(inputs[1]);
     axisOf(inputs[0], axis);
     if (!equalShapes(inputs[1].shape, inputs[2].shape)) fault("indices and updates differ in shape");
+    sameElement(inputs[0], inputs[2]);
     return sameAsInput(inputs);
   },
 
@@ -408,6 +414,7 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
     arity(inputs, 3);
     inputs.forEach((type, index) => plainOperand(type, `operand ${index}`));
     indexOperand(inputs[1]);
+    sameElement(inputs[0], inputs[2]);
     return sameAsInput(inputs);
   },
 

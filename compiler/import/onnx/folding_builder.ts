@@ -51,6 +51,11 @@ export class FoldingBuilder extends GraphBuilder {
     return node?.op === "constant" ? this.constants.get(node.attributes.hash) : undefined;
   }
 
+  override input(name: string, type: TensorType): ValueName {
+    this.#checkSize(type);
+    return super.input(name, type);
+  }
+
   override addAll<Op extends OpName>(
     op: Op,
     inputs: readonly ValueName[],
@@ -69,7 +74,7 @@ export class FoldingBuilder extends GraphBuilder {
   #checkSize(type: TensorType): void {
     const extents = type.shape.map((extent) => this.#bound(extent));
     if (extents.some((extent) => !Number.isInteger(extent) || extent < 0) || sizeOf(extents) > entryLimit) {
-      fail("Q1011", `A result would be ${printType(type)}, which no tensor can be`);
+      fail("Q1011", `A tensor would be ${printType(type)}, which no tensor can be`);
     }
   }
 

@@ -199,9 +199,10 @@ function addInput(session: Session, scope: Scope, info: ValueInfoProto, bound: B
   }
   const shape = bound.shapes.get(info.name);
   if (shape === undefined) return bad("Q1006", `Input "${info.name}" declares no shape`);
-  const value = session.builder.input(info.name, tensorType(kind.element, shape));
-  if (kind.format !== undefined) session.formats.set(value, kind.format);
-  scope.values.set(info.name, value);
+  const added = collect(() => session.builder.input(info.name, tensorType(kind.element, shape)));
+  if (!added.ok) return added.diagnostics.forEach(({ code, message }) => bad(code, message));
+  if (kind.format !== undefined) session.formats.set(added.value, kind.format);
+  scope.values.set(info.name, added.value);
 }
 
 function addConstantInput(session: Session, scope: Scope, graph: GraphProto, name: string, tensor: Tensor): void {

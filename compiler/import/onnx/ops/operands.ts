@@ -185,8 +185,18 @@ export function boolConstant(context: ImportContext, shape: readonly number[], v
   return context.builder.constant(plainTensor("bool", shape, Uint8Array.from(values, (value) => (value ? 1 : 0))));
 }
 
+/** Entries that a table made while importing may have. */
+const tableLimit = 2 ** 24;
+
+/** The number of entries of a table, checked: files may state any. */
+export function tableSize(context: ImportContext, entries: number): number {
+  if (Number.isInteger(entries) && entries >= 0 && entries <= tableLimit) return entries;
+  return unsupported(context, `${context.node.opType} would need a table of ${entries} entries`);
+}
+
 /** 0, 1, 2, ... along `axis` of a shape of ones, as i64. */
 export function iota(context: ImportContext, extent: number, axis: number, rank: number): ValueName {
+  tableSize(context, extent);
   const shape = Array.from({ length: rank }, (_, index) => (index === axis ? extent : 1));
   return integerConstant(context, shape, Array.from({ length: sizeOf(shape) }, (_, index) => index));
 }

@@ -7,7 +7,7 @@ import type { ImportContext, OpImporterTable } from "../op_importer.ts";
 import { add, div, max, min, mul, number, sub } from "./expressions.ts";
 import { malformed, unsupported } from "./faults.ts";
 import { matmul } from "./linear.ts";
-import { floatConstant, mapOf, reshaped, sliced, staticShape, transposed } from "./operands.ts";
+import { floatConstant, mapOf, reshaped, sliced, staticShape, tableSize, transposed } from "./operands.ts";
 import { meanOf, reduced } from "./reduction.ts";
 
 type Padding = "zeros" | "border" | "reflection";
@@ -206,7 +206,7 @@ interface RoiAxis {
 /** Places [R, samples] of one axis of every region. */
 function roiPlaces(context: ImportContext, rois: ValueName, axis: RoiAxis, samples: number, halfPixel: boolean) {
   const scale = context.node.attributes.float("spatial_scale", 1);
-  const unit = Array.from({ length: axis.bins * samples }, (_, index) => (index + 0.5) / samples);
+  const unit = Array.from({ length: tableSize(context, axis.bins * samples) }, (_, index) => (index + 0.5) / samples);
   const parts = [axis.start, axis.end].map((column) => sliced(context, rois, 1, column, 1));
   const steps = floatConstant(context, "f32", [unit.length], unit);
   return mapOf(context, [...parts, steps], ([from, to, step]) => {

@@ -33,8 +33,8 @@ export function perAxisAttribute(context: ImportContext, name: string, rank: num
 /** The attribute `pads`; zeros when absent. */
 export function padsAttribute(context: ImportContext, rank: number): readonly number[] {
   const pads = context.node.attributes.ints("pads", new Array<number>(2 * rank).fill(0));
-  if (pads.length !== 2 * rank) {
-    return malformed(context, `pads is [${pads}], it must hold ${2 * rank} integers`);
+  if (pads.length !== 2 * rank || pads.some((pad) => pad < 0)) {
+    return malformed(context, `pads is [${pads}], it must hold ${2 * rank} integers from 0 on`);
   }
   return pads;
 }
