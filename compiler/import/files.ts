@@ -1,6 +1,7 @@
 /** Random access to the bytes of a model file, so that weights are read one tensor at a time. */
 
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readSync } from "node:fs";
+import { join } from "node:path";
 import { fail } from "../diagnostics.ts";
 
 export interface ByteSource {
@@ -26,6 +27,51 @@ export function openFile(path: string): ByteSource {
     read: (offset, length) => orFail(path, () => readExactly(descriptor, path, offset, length)),
     close: () => closeSync(descriptor),
   };
+}
+
+/** The files of a model that lie beside one another. */
+export interface ModelFolder {
+  /** What messages call it. */
+  readonly place: string;
+  has(name: string): boolean;
+  /** Opens a file by its plain name. Throws a DiagnosticError (Q0400) when it cannot be read. */
+  open(name: string): ByteSource;
+}
+
+/** A folder on disk. */
+export function diskFolder(place: string): ModelFolder {
+  return {
+    place,
+    has: (name) => existsSync(join(place, name)),
+    open: (name) => openFile(join(place, name)),
+  };
+}
+
+/** Files in memory as a folder. */
+export function memoryFolder(place: string, files: Readonly<Record<string, Uint8Array>>): ModelFolder {
+  return {
+    place,
+    has: (name) => Object.hasOwn(files, name),
+    open: (name) =>
+      Object.hasOwn(files, name)
+        ? bytesSource(join(place, name), files[name])
+        : fail("Q0400", `Cannot read "${join(place, name)}": there is no such file`, { node: name }),
+  };
+}
+
+/** Files that are read whole (JSON, tokenizers) are bounded, for their contents take many times their size. */
+const maximumWholeBytes = 500_000_000;
+
+/** All bytes of a file. Throws a DiagnosticError (Q0400) when it is too large. */
+export function readWhole(source: ByteSource): Uint8Array<ArrayBuffer> {
+  try {
+    if (source.size > maximumWholeBytes) {
+      fail("Q0400", `"${source.name}" has ${source.size} bytes, more than ${maximumWholeBytes}`, { node: source.name });
+    }
+    return source.read(0, source.size);
+  } finally {
+    source.close();
+  }
 }
 
 /** Bytes in memory as a source. */

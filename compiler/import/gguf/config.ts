@@ -201,6 +201,9 @@ function readScaling(fields: Fields, maximumPositions: number): RopeScaling {
   const yarnWeight = fields.number("rope.scaling.yarn_attn_factor", weight);
   const betaFast = fields.number("rope.scaling.yarn_beta_fast", 32);
   const betaSlow = fields.number("rope.scaling.yarn_beta_slow", 1);
+  if (!(betaFast > 0 && betaSlow > 0)) {
+    fields.fault("rope.scaling.yarn_beta_fast", `betas are ${betaFast} and ${betaSlow}, wants more than 0`);
+  }
   switch (type) {
     case "none":
       return { kind: "none" };

@@ -1,7 +1,5 @@
 /** Imports a Hugging Face directory: config.json, safetensors weights, tokenizer files. */
 
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import {
   type Diagnostic,
   DiagnosticError,
@@ -12,7 +10,8 @@ import {
   success,
 } from "../../diagnostics.ts";
 import { equalShapes } from "../../ir/extent.ts";
-import { parseJsonObject } from "../fields.ts";
+import { type JsonObject, parseJsonObject } from "../fields.ts";
+import { diskFolder, type ModelFolder, readWhole } from "../files.ts";
 import type { ImportedModel, ImportOptions } from "../model.ts";
 import { buildDecoder } from "../transformer/decoder.ts";
 import {
@@ -22,12 +21,14 @@ import {
   weightSlots,
 } from "../transformer/description.ts";
 import { contextWarnings, decoderOptions } from "../transformer/options.ts";
-import { type Checkpoint, openCheckpoint, readJsonFile, readWhole } from "./checkpoint.ts";
+import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { type ReadConfig, readConfig } from "./config.ts";
 import { readFloatTensor, type SafetensorsEntry } from "./safetensors.ts";
 import { weightName } from "./weight_names.ts";
 
-const assetNames = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
+const configName = "config.json";
+const generationName = "generation_config.json";
+const assetNames = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", generationName];
 
 /**
  * The decoder in `directory` as a graph ids[1, seq] -> logits, with its tokenizer files as assets.
@@ -35,29 +36,29 @@ const assetNames = ["tokenizer.json", "tokenizer_config.json", "chat_template.ji
  */
 export function importHuggingFace(directory: string, options: ImportOptions): Promise<Outcome<ImportedModel>> {
   try {
-    return Promise.resolve(importChecked(directory, options));
+    return Promise.resolve(importHuggingFaceFolder(diskFolder(directory), options));
   } catch (error) {
     if (error instanceof DiagnosticError) return Promise.resolve(failure(...error.diagnostics));
     return Promise.reject(error);
   }
 }
 
-function importChecked(directory: string, options: ImportOptions): Outcome<ImportedModel> {
-  const configPath = join(directory, "config.json");
-  if (!existsSync(configPath)) fail("Q0400", `"${directory}" has no config.json`, { node: directory });
-  const config = parseJsonObject(readWhole(configPath), configPath);
-  const read = readConfig(config, configPath);
-  const checkpoint = openCheckpoint(directory);
+/** As `importHuggingFace`, from a folder of any kind. Throws a DiagnosticError. */
+export function importHuggingFaceFolder(folder: ModelFolder, options: ImportOptions): Outcome<ImportedModel> {
+  if (!folder.has(configName)) fail("Q0400", `"${folder.place}" has no ${configName}`, { node: folder.place });
+  const config = parseJsonObject(readWhole(folder.open(configName)), configName);
+  const read = readConfig(config, configName);
+  const checkpoint = openCheckpoint(folder);
   try {
-    return importCheckpoint(directory, config, read, checkpoint, options);
+    return importCheckpoint(folder, config, read, checkpoint, options);
   } finally {
     checkpoint.close();
   }
 }
 
 function importCheckpoint(
-  directory: string,
-  config: Readonly<Record<string, unknown>>,
+  folder: ModelFolder,
+  config: JsonObject,
   { description, warnings }: ReadConfig,
   checkpoint: Checkpoint,
   options: ImportOptions,
@@ -70,13 +71,13 @@ function importCheckpoint(
   const model: ImportedModel = {
     graph,
     format: "safetensors",
-    assets: readAssets(directory),
+    assets: readAssets(folder),
     metadata: {
       modelType: description.name,
       context: served.context,
       maximumPositions: description.maximumPositions,
       vocabulary: description.vocabulary,
-      ...tokenIds(directory, config),
+      ...tokenIds(folder, config),
     },
   };
   return success(model, [...warnings, ...contextWarnings(served.context, description.maximumPositions)]);
@@ -136,14 +137,16 @@ function weightReader(
   };
 }
 
-function readAssets(directory: string): Readonly<Record<string, Uint8Array<ArrayBuffer>>> {
-  const present = assetNames.filter((name) => existsSync(join(directory, name)));
-  return Object.fromEntries(present.map((name) => [name, readWhole(join(directory, name))]));
+function readAssets(folder: ModelFolder): Readonly<Record<string, Uint8Array<ArrayBuffer>>> {
+  const present = assetNames.filter((name) => folder.has(name));
+  return Object.fromEntries(present.map((name) => [name, readWhole(folder.open(name))]));
 }
 
 /** Token ids that begin and end text; generation_config.json overrides config.json. */
-function tokenIds(directory: string, config: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
-  const generation = readJsonFile(join(directory, "generation_config.json")) ?? {};
+function tokenIds(folder: ModelFolder, config: JsonObject): JsonObject {
+  const generation = folder.has(generationName)
+    ? parseJsonObject(readWhole(folder.open(generationName)), generationName)
+    : {};
   const pick = (key: string) => generation[key] ?? config[key] ?? null;
   const eos = pick("eos_token_id");
   return {

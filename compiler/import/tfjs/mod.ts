@@ -4,31 +4,20 @@ import { dirname } from "node:path";
 import { DiagnosticError, failure, type Outcome, success } from "../../diagnostics.ts";
 import { parseJsonObject } from "../fields.ts";
 import type { ImportedModel, ImportOptions } from "../model.ts";
-import { openFile } from "../files.ts";
+import { openFile, readWhole } from "../files.ts";
 import { importGraphModel } from "./graph/importer.ts";
 import { importLayersModel } from "./layers/importer.ts";
 import { readLayersModel } from "./layers/model.ts";
 import { type ModelJson, readModelJson } from "./model_json.ts";
 import { readWeights, type ShardOpener, shardsBeside } from "./weights.ts";
 
-const maximumJsonBytes = 500_000_000;
-
 /** The model that `path` (a model.json) describes; its shards lie beside it. Every fault is a diagnostic. */
 export function importTfjs(path: string, options: ImportOptions): Promise<Outcome<ImportedModel>> {
   try {
-    return Promise.resolve(importTfjsSource(readJson(path), path, shardsBeside(dirname(path)), options));
+    return Promise.resolve(importTfjsSource(readWhole(openFile(path)), path, shardsBeside(dirname(path)), options));
   } catch (error) {
     if (error instanceof DiagnosticError) return Promise.resolve(failure(...error.diagnostics));
     return Promise.reject(error);
-  }
-}
-
-function readJson(path: string): Uint8Array {
-  const source = openFile(path);
-  try {
-    return source.read(0, Math.min(source.size, maximumJsonBytes));
-  } finally {
-    source.close();
   }
 }
 
