@@ -8,6 +8,7 @@ import type { QuantScheme } from "../../compiler/numeric/scheme.ts";
 import { regionOrigin, regionOutputs } from "../region.ts";
 import type { ArtifactFile, EmitOptions, Emitted, KernelRow, Target, Unsupported } from "../target.ts";
 import { wasmVariants } from "./kernel.ts";
+import { channelsLast } from "./legalize/channels_last.ts";
 import { mathLibrary } from "./math/library.ts";
 import { assemble, moduleText } from "./module.ts";
 import { type KernelChoice, lowerWasm, type WasmProgram, type WasmStep } from "./program.ts";
@@ -38,7 +39,7 @@ export const wasmTarget: Target = {
     variants: wasmVariants,
     memoryBytes: 2 ** 32,
   },
-  legalize: [plainBorders],
+  legalize: [plainBorders, channelsLast],
   supports,
   emit,
 };
