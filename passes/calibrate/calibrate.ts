@@ -19,10 +19,12 @@ export const calibrate = definePass({
   needs: ["calibration"],
   options: {
     samples: integerOption({ min: 1, max: 100000 }, 512, "Samples to run, taken evenly from the set"),
+    together: integerOption({ min: 1, max: 4096 }, 64, "Samples of these that later passes may run side by side"),
   },
   run: async (graph, scope) => {
     const samples = spread(scope.calibration ?? [], scope.options.samples);
-    const statistics = await collectStatistics(graph, samples, scope.onProgress);
+    const together = spread(samples, scope.options.together);
+    const statistics = await collectStatistics(graph, samples, together, scope.onProgress);
     return {
       graph,
       applied: [],
@@ -43,8 +45,10 @@ export function spread(samples: CalibrationData, count: number): CalibrationData
 export async function collectStatistics(
   graph: Graph,
   samples: CalibrationData,
+  together: CalibrationData,
   onProgress?: (fraction: number) => void,
 ): Promise<Statistics> {
+  const beside = new Set(together);
   const axes = channelAxes(graph);
   const collectors = new Map<ValueName, ValueCollector>();
   const reference = await FloatReference.create(graph);
@@ -56,7 +60,11 @@ export async function collectStatistics(
           if (axis === undefined) return;
           const tensor = read();
           if (!isPlain(tensor, "f32")) return;
-          collectorOf(collectors, value, axis, tensor.shape[axis] ?? 1).add(tensor.data, tensor.shape);
+          collectorOf(collectors, value, axis, tensor.shape[axis] ?? 1).add(
+            tensor.data,
+            tensor.shape,
+            beside.has(sample),
+          );
         },
       });
       onProgress?.((index + 1) / samples.length);
@@ -66,6 +74,7 @@ export async function collectStatistics(
   }
   return {
     samples: samples.length,
+    together,
     values: new Map([...collectors].map(([value, collector]) => [value, collector.finish()])),
   };
 }

@@ -12,32 +12,37 @@ const binCount = 4096;
  */
 export class ValueCollector {
   #count = 0;
-  #samples = 0;
   #reach = 0;
   #counts = new Float64Array(binCount);
   readonly #min: Float64Array<ArrayBuffer>;
   readonly #max: Float64Array<ArrayBuffer>;
   readonly #sum: Float64Array<ArrayBuffer>;
   readonly #square: Float64Array<ArrayBuffer>;
+  readonly #togetherSum: Float64Array<ArrayBuffer>;
+  #togetherCount = 0;
 
   constructor(readonly channelAxis: number, channels: number) {
     this.#min = new Float64Array(channels).fill(Infinity);
     this.#max = new Float64Array(channels).fill(-Infinity);
     this.#sum = new Float64Array(channels);
     this.#square = new Float64Array(channels);
+    this.#togetherSum = new Float64Array(channels);
   }
 
-  /** Adds one tensor. Entries that are not finite are left out. */
-  add(data: Float32Array, shape: readonly number[]): void {
+  /** Adds one tensor; entries that are not finite are left out. `together` counts it into `togetherMean` too. */
+  add(data: Float32Array, shape: readonly number[], together: boolean): void {
     const inner = sizeOf(shape.slice(this.channelAxis + 1));
     const channels = this.#min.length;
-    this.#samples++;
+    const before = together ? this.#sum.slice() : undefined;
     this.#grow(largestMagnitude(data));
     const scale = this.#reach === 0 ? 0 : binCount / (2 * this.#reach);
     for (let start = 0, channel = 0; start < data.length; start += inner) {
       this.#addRun(data, start, start + inner, channel, scale);
       channel = channel + 1 === channels ? 0 : channel + 1;
     }
+    if (before === undefined) return;
+    before.forEach((sum, channel) => this.#togetherSum[channel] += this.#sum[channel] - sum);
+    this.#togetherCount += data.length / channels;
   }
 
   finish(): ValueStatistics {
@@ -52,6 +57,7 @@ export class ValueCollector {
       channelMin: this.#min,
       channelMax: this.#max,
       channelMean: this.#sum.map((sum) => (entries === 0 ? 0 : sum / entries)),
+      togetherMean: this.#togetherSum.map((sum) => (this.#togetherCount === 0 ? 0 : sum / this.#togetherCount)),
       channelMeanSquare: this.#square.map((sum) => (entries === 0 ? 0 : sum / entries)),
       histogram,
     };

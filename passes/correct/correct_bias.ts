@@ -5,19 +5,17 @@ import type { Node, ValueName } from "../../compiler/ir/node.ts";
 import { floatTensor, isPlain, type PlainTensor, plainTensor, sizeOf, type Tensor } from "../../compiler/ir/tensor.ts";
 import { FloatReference } from "../../compiler/reference/tfjs.ts";
 import { sweep } from "../../compiler/rewrite/drive.ts";
-import { integerOption } from "../../compiler/rewrite/options.ts";
 import { definePass } from "../../compiler/rewrite/pass.ts";
 import { PatchBuilder } from "../../compiler/rewrite/patch.ts";
 import { declined, patched, type Rule } from "../../compiler/rewrite/rule.ts";
 import type { Statistics } from "../../compiler/rewrite/statistics.ts";
-import { spread } from "../calibrate/calibrate.ts";
 import { fail } from "../../compiler/diagnostics.ts";
 
 /**
  * Moves the bias of each quantized contraction so that its mean output over the calibration samples is that of the float
  * model (Nagel et al. 2019, "Data-Free Quantization", section 4.2, with measured means).
  *
- *   b'_c = b_c + E[y_c] - E[ŷ_c]
+ *   b'_c = b_c + E[y_c] - E[ŷ_c]   over the same samples
  *
  * Layers are corrected in order, each seeing the corrected layers before it: the samples go through the quantized graph
  * side by side, once.
@@ -28,17 +26,12 @@ export const correctBias = definePass({
   from: "any",
   to: "any",
   exactness: "lossy",
-  needs: ["calibration", "statistics"],
-  options: {
-    samples: integerOption({ min: 1, max: 4096 }, 64, "Samples to run side by side, taken evenly from the set"),
-  },
+  needs: ["statistics"],
+  options: {},
   run: async (graph, scope) => {
-    const { statistics, calibration } = scope;
-    if (statistics === undefined || calibration === undefined) {
-      return fail("Q0409", `"correct-bias" needs calibration samples and a "calibrate" pass before it`);
-    }
-    const samples = spread(calibration, scope.options.samples);
-    const corrections = await measureCorrections(graph, samples, statistics, scope.selects, scope.onProgress);
+    const { statistics } = scope;
+    if (statistics === undefined) return fail("Q0409", `"correct-bias" needs a "calibrate" pass before it`);
+    const corrections = await measureCorrections(graph, statistics, scope.selects, scope.onProgress);
     return sweep(graph, [biasRule(corrections)], scope.selects);
   },
 });
@@ -60,19 +53,19 @@ function channelAxis(node: Contraction, graph: Graph): number {
 
 async function measureCorrections(
   graph: Graph,
-  samples: Parameters<FloatReference["runTogether"]>[0],
   statistics: Statistics,
   selects: (node: Node) => boolean,
   onProgress: ((fraction: number) => void) | undefined,
 ): Promise<ReadonlyMap<ValueName, Float64Array>> {
   const corrections = new Map<ValueName, Float64Array>();
+  const samples = statistics.together;
   const reference = await FloatReference.create(graph);
   let done = 0;
   try {
     reference.runTogether(samples, (node, value, read) => {
       onProgress?.(done++ / graph.nodes.length);
       if (!isCorrectable(node, graph, statistics) || !selects(node)) return undefined;
-      const wanted = statistics.values.get(value)?.channelMean;
+      const wanted = statistics.values.get(value)?.togetherMean;
       const tensors = read().filter((tensor) => isPlain(tensor, "f32"));
       if (wanted === undefined || tensors.length !== samples.length) return undefined;
       const axis = channelAxis(node, graph);

@@ -1,8 +1,7 @@
 /** Encodes a whole tensor of weights under a scheme. */
 
-import { allocate, decodeBf16, encodeBf16 } from "../../compiler/numeric/element.ts";
-import { decodeMinifloat, e8m0, encodeMinifloat, parseMinifloat } from "../../compiler/numeric/minifloat.ts";
-import { type QuantScheme, type StepFormat, stepShape } from "../../compiler/numeric/scheme.ts";
+import { allocate } from "../../compiler/numeric/element.ts";
+import { type QuantScheme, roundStep, stepShape } from "../../compiler/numeric/scheme.ts";
 import {
   codesElement,
   type PlainTensor,
@@ -47,24 +46,6 @@ function placesOf(ranges: readonly { readonly start: number; readonly end: numbe
   return places;
 }
 
-/** How a step is rounded to its storage format, upward never to zero. */
-export function stepRounder(format: StepFormat): (step: number) => number {
-  switch (format) {
-    case "f32":
-      return Math.fround;
-    case "f16":
-      return (step) => new Float16Array([step])[0];
-    case "bf16":
-      return (step) => decodeBf16(encodeBf16(step));
-    case "e8m0":
-      return (step) => decodeMinifloat(e8m0, encodeMinifloat(e8m0, step));
-    case "e4m3fn": {
-      const minifloat = parseMinifloat("e4m3fn");
-      return (step) => (minifloat === undefined ? step : decodeMinifloat(minifloat, encodeMinifloat(minifloat, step)));
-    }
-  }
-}
-
 export interface EncodeOptions {
   readonly scheme: QuantScheme;
   readonly clip: "none" | "search";
@@ -86,7 +67,7 @@ export function encodeTensor(weights: PlainTensor<"f32">, options: EncodeOptions
     format: scheme.format,
     zeroPoint: scheme.zeroPoint,
     clip,
-    roundStep: stepRounder(scheme.step),
+    roundStep: (step: number) => roundStep(scheme.step, step),
   };
   forEachBlock(weights.shape, scheme, (block, places) => {
     const values = new Float32Array(places.length);
