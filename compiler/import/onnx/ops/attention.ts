@@ -9,7 +9,7 @@ import type { ImportContext, OpImporterTable } from "../op_importer.ts";
 import { add, div, mul, number, sub } from "./expressions.ts";
 import { ignoreAttributes, malformed } from "./faults.ts";
 import { matmul } from "./linear.ts";
-import { iota, mapOf, productOf, reshaped, staticExtent, transposed } from "./operands.ts";
+import { iota, mapOf, productOf, reshaped, scalarOf, staticExtent, transposed } from "./operands.ts";
 import { reduced } from "./reduction.ts";
 import { splitHeads } from "./rotary.ts";
 
@@ -41,6 +41,14 @@ function headsOf(context: ImportContext): Heads {
   const [q, k, v] = [context.input(0), context.input(1), context.input(2)];
   const rank = context.typeOf(q).shape.length;
   if (rank !== 3 && rank !== 4) return malformed(context, `Q has rank ${rank}, it must have 3 or 4`);
+  const ranks = [k, v].map((value) => context.typeOf(value).shape.length);
+  if (ranks.some((other) => other !== rank)) malformed(context, `Q, K and V have the ranks ${[rank, ...ranks]}`);
+  const pastRanks = [4, 5].map((index) => context.optional(index)).flatMap((value) =>
+    value === undefined ? [] : [context.typeOf(value).shape.length]
+  );
+  if (pastRanks.some((other) => other !== 4)) {
+    malformed(context, `the past keys and values have the ranks ${pastRanks}`);
+  }
   const heads = attributes.int("q_num_heads", 0);
   const groups = attributes.int("kv_num_heads", 0);
   const headFirst = (value: ValueName, count: number) =>
@@ -66,7 +74,7 @@ function givenMask(context: ImportContext, keys: Extent): Mask {
   const mask = context.optional(3);
   if (mask === undefined) return { keep: [] };
   const { shape, element } = context.typeOf(mask);
-  const width = shape[shape.length - 1];
+  const width = shape.at(-1) ?? malformed(context, "attn_mask is a scalar");
   const whole = equalExtents(width, keys) || width === 1 ? mask : widenedMask(context, mask, keys);
   if (element === "bool") return { keep: [whole] };
   return isFloat(element) ? { keep: [], bias: whole } : malformed(context, `attn_mask is ${element}`);
@@ -86,9 +94,7 @@ function widenedMask(context: ImportContext, mask: ValueName, keys: Extent): Val
 
 /** Row and column numbers of the scores, as [T, 1] and [S]. */
 function places(context: ImportContext, queries: Extent, keys: Extent): readonly [ValueName, ValueName] {
-  const rows = staticExtent(context, queries, "the queries");
-  const columns = staticExtent(context, keys, "the keys");
-  return [iota(context, rows, 0, 2), iota(context, columns, 0, 1)];
+  return [iota(context, queries, 0, 2), iota(context, keys, 0, 1)];
 }
 
 /** How many keys before and after its own place a query sees; undefined where there is no limit. */
@@ -120,11 +126,11 @@ function reachKeep(
 ): ValueName {
   const queries = context.typeOf(q).shape[2];
   const [rows, columns] = places(context, queries, context.typeOf(k).shape[2]);
-  const count = staticExtent(context, queries, "the queries");
   const isOutside = lengths !== undefined && context.optional(4) === undefined;
-  const offset = isOutside ? 0 : staticExtent(context, past, "the past");
-  return mapOf(context, isOutside ? [rows, columns, lengths] : [rows, columns], ([row, column, length]) => {
-    const place = add(row, length === undefined ? number("i64", offset) : sub(length, number("i64", count)));
+  const extentOf = (extent: Extent) => scalarOf(context, context.shapeValue([extent]));
+  const operands = isOutside ? [rows, columns, extentOf(queries), lengths] : [rows, columns, extentOf(past)];
+  return mapOf(context, operands, ([row, column, count, length]) => {
+    const place = add(row, length === undefined ? count : sub(length, count));
     const last = after === undefined ? [] : [compare("le", column, add(place, number("i64", after)))];
     const first = before === undefined ? [] : [compare("ge", column, sub(place, number("i64", before)))];
     return [...last, ...first].reduce((all, part) => binary("and", all, part));
@@ -171,7 +177,7 @@ function importAttention(context: ImportContext): readonly ValueName[] {
   const given = givenMask(context, keys);
   const keep = [...given.keep];
   if (lengths !== undefined) {
-    const columns = iota(context, staticExtent(context, keys, "the keys"), 0, 1);
+    const columns = iota(context, keys, 0, 1);
     keep.push(mapOf(context, [columns, lengths], ([column, length]) => compare("lt", column, length)));
   }
   const isNode = isCausal && bottomRight && !wantsScores;

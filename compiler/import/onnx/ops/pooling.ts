@@ -6,7 +6,7 @@ import { emptyTensor, sizeOf } from "../../../ir/tensor.ts";
 import type { ImportContext, OpImporterTable } from "../op_importer.ts";
 import { number } from "./expressions.ts";
 import { malformed } from "./faults.ts";
-import { mapOf, reshaped, staticShape, widened, workElement } from "./operands.ts";
+import { mapOf, reshaped, staticShape, tableSize, widened, workElement } from "./operands.ts";
 import { meanOf, reduced } from "./reduction.ts";
 import { padsAttribute, perAxisAttribute, pooledExtents, type Window, windowOf } from "./window.ts";
 
@@ -22,7 +22,7 @@ function poolingOf(context: ImportContext, ceilSince: number, dilatesSince: numb
   const x = context.input(0);
   const spatial = staticShape(context, x, "the input").slice(2);
   const kernel = attributes.ints("kernel_shape");
-  if (kernel.length !== spatial.length || kernel.length < 1) {
+  if (kernel.length !== spatial.length || kernel.length < 1 || kernel.some((extent) => extent < 1)) {
     return malformed(context, `kernel_shape is [${kernel}], the input has ${spatial.length} spatial axes`);
   }
   const window = windowOf(context, spatial, kernel, { dilates: opset >= dilatesSince });
@@ -113,7 +113,9 @@ function importMaxUnpool(context: ImportContext): readonly ValueName[] {
   const shape = staticShape(context, x, "the input");
   const rank = shape.length - 2;
   const kernel = attributes.ints("kernel_shape");
-  if (kernel.length !== rank) return malformed(context, `kernel_shape is [${kernel}]`);
+  if (kernel.length !== rank || kernel.some((extent) => extent < 1)) {
+    return malformed(context, `kernel_shape is [${kernel}]`);
+  }
   const strides = perAxisAttribute(context, "strides", rank);
   const pads = padsAttribute(context, rank);
   const inferred = shape.map((extent, axis) => {
@@ -123,7 +125,7 @@ function importMaxUnpool(context: ImportContext): readonly ValueName[] {
   });
   const { element } = context.typeOf(x);
   const count = sizeOf(shape);
-  const zeros = context.builder.constant(emptyTensor(element, [sizeOf(inferred)]));
+  const zeros = context.builder.constant(emptyTensor(element, [tableSize(context, sizeOf(inferred))]));
   const flat = context.builder.add(
     "scatterElements",
     [zeros, reshaped(context, indices, [count]), reshaped(context, x, [count])],
