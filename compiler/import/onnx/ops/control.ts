@@ -66,7 +66,7 @@ function importLoop(context: ImportContext): readonly ValueName[] {
   }
   const scanCount = arity.outputs - 1 - carriedCount;
   if (scanCount < 0) malformed(context, `the body gives ${arity.outputs} outputs, the loop carries ${carriedCount}`);
-  const limit = tripCount === undefined ? Infinity : context.integers(0)[0];
+  const limit = tripCount === undefined ? Infinity : tripLimit(context);
   let keepsGoing = condition === undefined ? true : knownCondition(context, condition);
   let carried = Array.from({ length: carriedCount }, (_, index) => context.input(index + 2));
   const scans: ValueName[][] = Array.from({ length: scanCount }, () => []);
@@ -81,6 +81,11 @@ function importLoop(context: ImportContext): readonly ValueName[] {
   }
   if (scans.some((rounds) => rounds.length === 0)) unsupported(context, "a loop of no rounds with stacked outputs");
   return [...carried, ...scans.map((rounds) => stacked(context, rounds))];
+}
+
+function tripLimit(context: ImportContext): number {
+  const counts = context.integers(0);
+  return counts.length === 1 ? counts[0] : malformed(context, `the trip count has ${counts.length} entries`);
 }
 
 function knownCondition(context: ImportContext, condition: ValueName): boolean {

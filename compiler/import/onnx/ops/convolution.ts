@@ -5,7 +5,7 @@ import { printExtent } from "../../../ir/extent.ts";
 import { sizeOf } from "../../../ir/tensor.ts";
 import type { ImportContext, OpImporterTable } from "../op_importer.ts";
 import { malformed } from "./faults.ts";
-import { floatConstant, reshaped, staticExtent, staticShape } from "./operands.ts";
+import { floatConstant, reshaped, staticExtent, staticShape, tableSize } from "./operands.ts";
 import { autoPadOf, padsAttribute, perAxisAttribute, splitPadding, windowOf } from "./window.ts";
 
 /** The spatial extents of the weights, checked against `kernel_shape`. */
@@ -91,7 +91,9 @@ function importConvTranspose(context: ImportContext): readonly ValueName[] {
 /** Col2Im as the transposed convolution whose weights take entry i of a block to place i of the window. */
 function importCol2Im(context: ImportContext): readonly ValueName[] {
   const x = context.input(0);
-  const { shape: [batch, width], element } = context.typeOf(x);
+  const { shape, element } = context.typeOf(x);
+  if (shape.length !== 3) return malformed(context, `the columns have rank ${shape.length}, wanted 3`);
+  const [batch, width] = shape;
   const [image, kernel] = [context.integers(1), context.integers(2)];
   const rank = image.length;
   const strides = perAxisAttribute(context, "strides", rank);
@@ -99,14 +101,14 @@ function importCol2Im(context: ImportContext): readonly ValueName[] {
   const pads = padsAttribute(context, rank);
   const block = sizeOf(kernel);
   const channels = staticExtent(context, width, "the columns") / block;
-  if (kernel.length !== rank || !Number.isInteger(channels)) {
+  if (kernel.length !== rank || rank < 1 || block < 1 || !Number.isInteger(channels)) {
     return malformed(context, `columns of ${printExtent(width)} do not hold blocks of [${kernel}]`);
   }
   const rooms = image.map((extent, axis) =>
     extent + pads[axis] + pads[axis + rank] - dilations[axis] * (kernel[axis] - 1) - 1
   );
   const counts = rooms.map((room, axis) => Math.floor(room / strides[axis]) + 1);
-  const weights = Array.from({ length: channels * block * block }, (_, index) => {
+  const weights = Array.from({ length: tableSize(context, channels * block * block) }, (_, index) => {
     const [row, place] = [Math.floor(index / block) % block, index % block];
     return row === place ? 1 : 0;
   });

@@ -25,6 +25,7 @@ function poolingOf(context: ImportContext, ceilSince: number, dilatesSince: numb
   if (kernel.length !== spatial.length || kernel.length < 1 || kernel.some((extent) => extent < 1)) {
     return malformed(context, `kernel_shape is [${kernel}], the input has ${spatial.length} spatial axes`);
   }
+  tableSize(context, sizeOf(kernel));
   const window = windowOf(context, spatial, kernel, { dilates: opset >= dilatesSince });
   const ceil = opset >= ceilSince && attributes.int("ceil_mode", 0) !== 0;
   return { x, window, outputExtents: pooledExtents(context, spatial, window, ceil) };

@@ -337,7 +337,7 @@ function rangeLength(context: ImportContext, element: ElementType): Extent {
     const [start, limit, delta] = [0, 1, 2].map((index) => floatScalar(context, index));
     return countOf(context, start, limit, delta);
   }
-  const [start, limit, delta] = [0, 1, 2].map((index) => context.extents(index)[0]);
+  const [start, limit, delta] = [0, 1, 2].map((index) => oneExtent(context, index));
   if (isStatic(start) && isStatic(limit) && isStatic(delta)) return countOf(context, start, limit, delta);
   const reach = isStatic(start) && delta === 1 ? addExtents(limit, -start) : differenceOf(limit, start, delta);
   return reach ?? context.fail(
@@ -345,6 +345,13 @@ function rangeLength(context: ImportContext, element: ElementType): Extent {
     `the length from ${printExtent(start)} to ${printExtent(limit)} by ${printExtent(delta)} is not known`,
     "Bind the symbol to a number with --bind",
   );
+}
+
+function oneExtent(context: ImportContext, index: number): Extent {
+  const extents = context.extents(index);
+  return extents.length === 1
+    ? extents[0]
+    : context.fail("Q1055", `input ${index} has ${extents.length} entries, wanted one`);
 }
 
 function differenceOf(limit: Extent, start: Extent, delta: Extent): Extent | undefined {
