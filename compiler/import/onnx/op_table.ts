@@ -9,6 +9,7 @@ import { contribImporters } from "./ops/contrib.ts";
 import { controlImporters } from "./ops/control.ts";
 import { castImporters } from "./ops/cast.ts";
 import { convolutionImporters } from "./ops/convolution.ts";
+import { declinedImporters } from "./ops/declined.ts";
 import { einsumImporters } from "./ops/einsum.ts";
 import { elementwiseImporters } from "./ops/elementwise.ts";
 import { indexingImporters } from "./ops/indexing.ts";
@@ -56,6 +57,7 @@ const families: readonly OpImporterTable[] = [
   contribImporters,
   samplingImporters,
   signalImporters,
+  declinedImporters,
 ];
 
 export const opImporters: ReadonlyMap<string, OpImporter> = mergeTables(families);

@@ -69,7 +69,7 @@ function importTensorScatter(context: ImportContext): readonly ValueName[] {
   const axis = context.axis(attributes.int("axis", -2), shape.length);
   const mode = attributes.string("mode", "linear");
   if (mode !== "linear" && mode !== "circular") return malformed(context, `mode is "${mode}"`);
-  const steps = iota(context, staticExtent(context, target[axis], "the update"), axis, shape.length);
+  const steps = iota(context, target[axis], axis, shape.length);
   const starts = context.optional(2);
   const extent = staticExtent(context, shape[axis], "the cache");
   const places = starts === undefined ? steps : mapOf(

@@ -1,10 +1,10 @@
 /** What importers do with operands: maps with scalar constants written in, casts, reshapes, static shapes. */
 
 import { decodeBf16, type ElementType, isFloat } from "../../../numeric/element.ts";
-import { cast, type Expression, input, literal, substitute } from "../../../ir/expression.ts";
+import { cast, type Expression, input, literal } from "../../../ir/expression.ts";
 import { type Extent, isStatic, multiplyExtents, printExtent } from "../../../ir/extent.ts";
 import type { ValueName } from "../../../ir/node.ts";
-import { type PlainTensor, plainTensor, sizeOf, type Tensor } from "../../../ir/tensor.ts";
+import { type PlainTensor, plainTensor, type Tensor } from "../../../ir/tensor.ts";
 import { equalShapes } from "../../../ir/extent.ts";
 import type { ImportContext } from "../op_importer.ts";
 import { needsStatic, unsupported } from "./faults.ts";
@@ -194,14 +194,13 @@ export function tableSize(context: ImportContext, entries: number): number {
   return unsupported(context, `${context.node.opType} would need a table of ${entries} entries`);
 }
 
-/** 0, 1, 2, ... along `axis` of a shape of ones, as i64. */
-export function iota(context: ImportContext, extent: number, axis: number, rank: number): ValueName {
-  tableSize(context, extent);
+/** 0, 1, 2, ... along `axis` of a shape of ones, as i64; a symbolic extent is counted up at run time. */
+export function iota(context: ImportContext, extent: Extent, axis: number, rank: number): ValueName {
   const shape = Array.from({ length: rank }, (_, index) => (index === axis ? extent : 1));
-  return integerConstant(context, shape, Array.from({ length: sizeOf(shape) }, (_, index) => index));
-}
-
-/** Rewrites the inputs of an expression: entry i of `operands` stands for input i. */
-export function applied(expression: Expression, operands: readonly Expression[]): Expression {
-  return substitute(expression, (index) => operands[index]);
+  if (isStatic(extent)) {
+    const counts = Array.from({ length: extent }, (_, index) => index);
+    return integerConstant(context, shape.filter(isStatic), counts);
+  }
+  const ones = expanded(context, integerConstant(context, shape.map(() => 1), [1]), shape);
+  return context.builder.add("cumulative", [ones], { kind: "sum", axis, exclusive: true, reverse: false });
 }

@@ -180,14 +180,14 @@ function importTrilu(context: ImportContext): readonly ValueName[] {
   if (shape.length < 2) return malformed(context, "Trilu wants rank 2 or more");
   const upper = context.node.attributes.int("upper", 1) !== 0;
   const k = context.optional(1) === undefined ? 0 : context.integers(1)[0] ?? 0;
-  const rows = staticExtent(context, shape[shape.length - 2], "the rows");
-  const columns = staticExtent(context, shape[shape.length - 1], "the columns");
-  const kept = Array.from({ length: rows * columns }, (_, index) => {
-    const offset = (index % columns) - Math.floor(index / columns);
-    return upper ? offset >= k : offset <= k;
-  });
-  const mask = boolConstant(context, [rows, columns], kept);
-  return [mapOf(context, [mask, x], ([keep, value]) => select(keep, value, number(element, 0)))];
+  const rows = iota(context, shape[shape.length - 2], 0, 2);
+  const columns = iota(context, shape[shape.length - 1], 1, 2);
+  const kept = mapOf(
+    context,
+    [columns, rows],
+    ([column, row]) => compare(upper ? "ge" : "le", sub(column, row), number("i64", k)),
+  );
+  return [mapOf(context, [kept, x], ([keep, value]) => select(keep, value, number(element, 0)))];
 }
 
 /** EyeLike: ones on diagonal k of a matrix of the input's shape. */
@@ -218,7 +218,7 @@ function importReverseSequence(context: ImportContext): readonly ValueName[] {
   const swap = shape.map((_, axis) => (axis < 2 ? 1 - axis : axis));
   const rows = batchAxis === 0 ? x : transposed(context, x, swap);
   const [batch, time] = context.typeOf(rows).shape;
-  const steps = iota(context, staticExtent(context, time, "the time axis"), 1, 2);
+  const steps = iota(context, time, 1, 2);
   const counts = reshaped(context, context.builder.cast(lengths, "i64"), [batch, 1]);
   const sources = mapOf(
     context,

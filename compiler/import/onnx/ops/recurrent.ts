@@ -180,7 +180,7 @@ function raggedOutputs(
   const [all] = context.builder.addAll("recurrent", [x, ...rest], options);
   const { shape: [time, , batch, hidden], element } = context.typeOf(all);
   const lengths = context.builder.cast(context.input(4), "i64");
-  const steps = iota(context, staticExtent(context, time, "the time axis"), 0, 4);
+  const steps = iota(context, time, 0, 4);
   const ends = reshaped(context, lengths, [1, 1, batch, 1]);
   const masked = mapOf(
     context,

@@ -4,7 +4,7 @@ import { compare, unary } from "../../../ir/expression.ts";
 import type { ValueName } from "../../../ir/node.ts";
 import type { ImportContext, OpImporterTable } from "../op_importer.ts";
 import { exp, sub } from "./expressions.ts";
-import { iota, mapOf, productOf, reshaped, staticExtent, widened } from "./operands.ts";
+import { iota, mapOf, productOf, reshaped, widened } from "./operands.ts";
 import { reduced } from "./reduction.ts";
 
 /**
@@ -40,9 +40,8 @@ export function logSoftmax(context: ImportContext, value: ValueName, axis: numbe
 /** 1 at the first maximum along `axis`, 0 elsewhere. */
 function hardmax(context: ImportContext, value: ValueName, axis: number): ValueName {
   const { element, shape } = context.typeOf(value);
-  const extent = staticExtent(context, shape[axis], `axis ${axis}`);
   const best = context.builder.add("argReduce", [value], { kind: "max", axis, keepAxes: true, last: false });
-  const places = iota(context, extent, axis, shape.length);
+  const places = iota(context, shape[axis], axis, shape.length);
   const hot = mapOf(context, [places, best], ([place, index]) => compare("eq", place, index));
   return context.builder.cast(hot, element);
 }
