@@ -1,11 +1,11 @@
 /** matmul, conv and convTranspose: which sums go where; what becomes of them is the result sink's. */
 
 import { isFloat } from "../../numeric/element.ts";
-import type { ContractionResult } from "../node.ts";
+import type { ContractionResult, OpAttributes } from "../node.ts";
 import { type PlainTensor, plainTensor, sizeOf, type Tensor } from "../tensor.ts";
 import { floatSink, quantizedSink, resultOperands, type ResultSink } from "./contraction_result.ts";
 import { convolve, type ImageOperand, imageOperand } from "./convolution.ts";
-import { type Evaluate, plainInput } from "./environment.ts";
+import { plainInput } from "./environment.ts";
 import { integerContraction } from "./integer_contraction.ts";
 import { matmulGeometry, multiplyRows } from "./matmul.ts";
 import { decodedOperand, type OperandRows, operandRows } from "./operand_rows.ts";
@@ -35,7 +35,10 @@ function plainInteger(tensor: Tensor): tensor is PlainTensor {
   return tensor.kind === "plain" && !isFloat(tensor.element);
 }
 
-export const evaluateMatmul: Evaluate<"matmul"> = (inputs, { transposeB, hasBias, result }) => {
+export function evaluateMatmul(
+  inputs: readonly Tensor[],
+  { transposeB, hasBias, result }: OpAttributes["matmul"],
+): readonly Tensor[] {
   const operands = matchedOperands(inputs[0], inputs[1]);
   const [a, b] = operands;
   const geometry = matmulGeometry(a.shape, b.shape, transposeB);
@@ -62,13 +65,13 @@ export const evaluateMatmul: Evaluate<"matmul"> = (inputs, { transposeB, hasBias
   const withSteps = result.kind === "real";
   multiplyRows(geometry, aRows(a, withSteps), bRows(b, withSteps), sink.store);
   return [sink.tensor];
-};
+}
 
 function leading(count: number): number[] {
   return Array.from({ length: count }, (_, axis) => axis);
 }
 
-export const evaluateConv: Evaluate<"conv"> = (inputs, attributes) => {
+export function evaluateConv(inputs: readonly Tensor[], attributes: OpAttributes["conv"]): readonly Tensor[] {
   const operands = matchedOperands(inputs[0], inputs[1]);
   const [x, w] = operands;
   const geometry = convGeometry(x.shape, w.shape, attributes);
@@ -79,7 +82,7 @@ export const evaluateConv: Evaluate<"conv"> = (inputs, attributes) => {
   return [
     contract(geometry, operands, inputs, attributes.hasBias, attributes.result, weights),
   ];
-};
+}
 
 function contract(
   geometry: WindowGeometry,
@@ -110,7 +113,10 @@ function contract(
   return sink.tensor;
 }
 
-export const evaluateConvTranspose: Evaluate<"convTranspose"> = (inputs, attributes) => {
+export function evaluateConvTranspose(
+  inputs: readonly Tensor[],
+  attributes: OpAttributes["convTranspose"],
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const w = plainInput(inputs, 1);
   const geometry = transposedConvGeometry(x.shape, w.shape, attributes);
@@ -119,7 +125,7 @@ export const evaluateConvTranspose: Evaluate<"convTranspose"> = (inputs, attribu
   const sink = floatSink(x.element, geometry.shape, bias);
   convolve(geometry, imageOperand(x, geometry, false), transposedWeights(w, attributes.groups), sink.store);
   return [sink.tensor];
-};
+}
 
 /** w[C, M/groups, ...kernel] as rows of output channels: [groups * M/groups, C/groups * taps]. */
 function transposedWeights(w: PlainTensor, groups: number): OperandRows {

@@ -2,11 +2,14 @@
 
 import type { Tensor } from "../tensor.ts";
 import { centredValues } from "./codes.ts";
-import { dotRows, type Rows } from "./dot.ts";
+import { dotRows, type RowBlock, type Rows } from "./dot.ts";
 import { floatData } from "./numbers.ts";
 import { depthSegments, dotSteppedRows, type OperandRows, type Steps } from "./operand_rows.ts";
 import { stepOffsets } from "./step_grid.ts";
 import { outside, tapOffsets, type WindowAxis, type WindowGeometry } from "./window_geometry.ts";
+
+/** Takes the sum of one output entry: its index, its channel, its value. */
+export type SumStore = (index: number, channel: number, sum: number) => void;
 
 /** The input of a convolution in its own order. Steps vary along batch (`row`) and channel (`depth`) only. */
 export interface ImageOperand {
@@ -34,9 +37,9 @@ export function convolve(
   geometry: WindowGeometry,
   image: ImageOperand,
   weights: OperandRows,
-  store: (index: number, channel: number, sum: number) => void,
+  store: SumStore,
 ): void {
-  const { batch, groups, channelsPerGroup, outPerGroup, positions, taps, input, output } = geometry;
+  const { batch, groups, channelsPerGroup, outPerGroup, positions, taps, input } = geometry;
   if (
     channelsPerGroup === 1 && image.steps === undefined && geometry.axes.every((axis) => axis.advance !== undefined)
   ) {
@@ -61,25 +64,31 @@ export function convolve(
         const right = { data: patches, offset: 0, count };
         if (stepped === undefined) dotRows(left, right, depth, 0, depth, { data: sums, offset: 0, stride: count });
         else stepped(left, right, sample, group);
-        const outBase = sample * output.batchStride + first * output.positionStride;
-        for (let row = 0, at = 0; row < outPerGroup; row++) {
-          const channel = group * outPerGroup + row;
-          let index = outBase + channel * output.channelStride;
-          for (let column = 0; column < count; column++, index += output.positionStride) {
-            store(index, channel, sums[at++]);
-          }
-        }
+        storeTile(geometry, sample, group, first, count, sums, store);
       }
     }
   }
 }
 
-type SteppedDot = (
-  left: { readonly data: Rows; readonly offset: number; readonly count: number },
-  right: { readonly data: Rows; readonly offset: number; readonly count: number },
+/** Hands the sums of one tile, [channels of the group, positions], to the store. */
+function storeTile(
+  { outPerGroup, output }: WindowGeometry,
   sample: number,
   group: number,
-) => void;
+  first: number,
+  count: number,
+  sums: Float64Array,
+  store: SumStore,
+): void {
+  const base = sample * output.batchStride + first * output.positionStride;
+  for (let row = 0, at = 0; row < outPerGroup; row++) {
+    const channel = group * outPerGroup + row;
+    let index = base + channel * output.channelStride;
+    for (let column = 0; column < count; column++, index += output.positionStride) store(index, channel, sums[at++]);
+  }
+}
+
+type SteppedDot = (left: RowBlock, right: RowBlock, sample: number, group: number) => void;
 
 function steppedDot(
   geometry: WindowGeometry,
@@ -120,7 +129,7 @@ function convolveDepthwise(
   geometry: WindowGeometry,
   image: Rows,
   weights: Rows,
-  store: (index: number, channel: number, sum: number) => void,
+  store: SumStore,
 ): void {
   const { batch, groups, outPerGroup, positions, taps, input, output } = geometry;
   const sums = new Float64Array(positions);

@@ -1,14 +1,15 @@
 /** The map op: an expression over broadcast operands, a run of entries at a time. */
 
 import { allocate, decodeBf16, encodeBf16, type TypedArray } from "../../numeric/element.ts";
-import { type PlainTensor, plainTensor, sizeOf } from "../tensor.ts";
-import { type Evaluate, plainInput } from "./environment.ts";
+import type { OpAttributes } from "../node.ts";
+import { type PlainTensor, plainTensor, sizeOf, type Tensor } from "../tensor.ts";
+import { plainInput } from "./environment.ts";
 import { type Cell, expressionProgram, runLength } from "./expression_program.ts";
 import type { Register } from "./number_operators.ts";
 import { numberData, readNumbers, type WideArray, wideData } from "./numbers.ts";
 import { broadcastAll, broadcastStrides, collapseAxes } from "./strided.ts";
 
-export const evaluateMap: Evaluate<"map"> = (inputs, { expression }) => {
+export function evaluateMap(inputs: readonly Tensor[], { expression }: OpAttributes["map"]): readonly Tensor[] {
   const operands = inputs.map((_, index) => plainInput(inputs, index));
   const shape = broadcastAll(operands.map((operand) => operand.shape));
   const program = expressionProgram(expression, operands.map((operand) => operand.element));
@@ -27,7 +28,7 @@ export const evaluateMap: Evaluate<"map"> = (inputs, { expression }) => {
     store(start, count);
   }
   return [plainTensor(result.element, shape, data)];
-};
+}
 
 type Transfer = (start: number, count: number) => void;
 

@@ -1,10 +1,10 @@
 /** Gathers and scatters. */
 
 import { allocate, decodeBf16, encodeBf16, type TypedArray } from "../../numeric/element.ts";
-import type { ScatterReduction } from "../node.ts";
-import { type PlainTensor, plainTensor, type QuantizedTensor, sizeOf, stridesOf } from "../tensor.ts";
+import type { OpAttributes, ScatterReduction } from "../node.ts";
+import { type PlainTensor, plainTensor, type QuantizedTensor, sizeOf, stridesOf, type Tensor } from "../tensor.ts";
 import { decodedTensor } from "./codes.ts";
-import { type Evaluate, plainInput } from "./environment.ts";
+import { plainInput } from "./environment.ts";
 import { bitsOf, isWideArray, numberData, readIntegers } from "./numbers.ts";
 import { takeAlong } from "./view.ts";
 
@@ -14,7 +14,7 @@ function resolveIndex(index: number, extent: number): number {
   return Math.min(extent - 1, Math.max(0, fromStart));
 }
 
-export const evaluateGather: Evaluate<"gather"> = (inputs, { axis }) => {
+export function evaluateGather(inputs: readonly Tensor[], { axis }: OpAttributes["gather"]): readonly Tensor[] {
   const [x] = inputs;
   const indices = plainInput(inputs, 1);
   const sources = readIntegers(indices).map((index) => resolveIndex(index, x.shape[axis]));
@@ -22,7 +22,7 @@ export const evaluateGather: Evaluate<"gather"> = (inputs, { axis }) => {
   return [
     plainTensor(taken.element, [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)], taken.data),
   ];
-};
+}
 
 /** Entries of a quantized tensor along an axis, decoded; only the blocks that are asked for when steps allow. */
 function takeDecoded(x: QuantizedTensor, axis: number, sources: readonly number[]): PlainTensor {
@@ -37,14 +37,17 @@ function takeDecoded(x: QuantizedTensor, axis: number, sources: readonly number[
   return decodedTensor({ ...x, shape: codes.shape, codes, steps, zeros, offsets });
 }
 
-export const evaluateGatherElements: Evaluate<"gatherElements"> = (inputs, { axis }) => {
+export function evaluateGatherElements(
+  inputs: readonly Tensor[],
+  { axis }: OpAttributes["gatherElements"],
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const indices = plainInput(inputs, 1);
   const data = allocate(x.element, indices.data.length);
   const places = elementPlaces(x, indices, axis);
   copyPlaces(x.data, places, data);
   return [plainTensor(x.element, indices.shape, data)];
-};
+}
 
 /** Flat index in `x` of every entry of `indices`: its own position with the entry in place of the axis. */
 function elementPlaces(x: PlainTensor, indices: PlainTensor, axis: number): Float64Array {
@@ -72,7 +75,10 @@ function copyPlaces(from: TypedArray, places: Float64Array, to: TypedArray): voi
   }
 }
 
-export const evaluateGatherNd: Evaluate<"gatherNd"> = (inputs, { batchAxes }) => {
+export function evaluateGatherNd(
+  inputs: readonly Tensor[],
+  { batchAxes }: OpAttributes["gatherNd"],
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const indices = plainInput(inputs, 1);
   const depth = indices.shape[indices.shape.length - 1];
@@ -90,7 +96,7 @@ export const evaluateGatherNd: Evaluate<"gatherNd"> = (inputs, { batchAxes }) =>
     target.units.set(source.units.subarray(from, from + width), index * width);
   });
   return [plainTensor(x.element, shape, data)];
-};
+}
 
 /** Flat start in a tensor of `shape` of the slice that each index tuple names. */
 function tupleStarts(
@@ -115,14 +121,20 @@ function tupleStarts(
   });
 }
 
-export const evaluateScatterElements: Evaluate<"scatterElements"> = (inputs, { axis, reduction }) => {
+export function evaluateScatterElements(
+  inputs: readonly Tensor[],
+  { axis, reduction }: OpAttributes["scatterElements"],
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const indices = plainInput(inputs, 1);
   const places = elementPlaces(x, indices, axis);
   return [scatter(x, plainInput(inputs, 2), reduction, places.length, (index) => places[index])];
-};
+}
 
-export const evaluateScatterNd: Evaluate<"scatterNd"> = (inputs, { reduction }) => {
+export function evaluateScatterNd(
+  inputs: readonly Tensor[],
+  { reduction }: OpAttributes["scatterNd"],
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const indices = plainInput(inputs, 1);
   const depth = indices.shape[indices.shape.length - 1];
@@ -130,7 +142,7 @@ export const evaluateScatterNd: Evaluate<"scatterNd"> = (inputs, { reduction }) 
   const run = sizeOf(x.shape.slice(depth));
   const place = (index: number) => starts[Math.floor(index / run)] + index % run;
   return [scatter(x, plainInput(inputs, 2), reduction, starts.length * run, place)];
-};
+}
 
 /** A copy of `x` in which update i is combined into entry place(i), in order of i. */
 function scatter(

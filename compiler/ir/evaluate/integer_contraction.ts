@@ -2,9 +2,8 @@
 
 import { allocate } from "../../numeric/element.ts";
 import { type PlainTensor, plainTensor, sizeOf } from "../tensor.ts";
+import type { SumStore } from "./convolution.ts";
 import { isWideArray, numberData, readNumbers, storeNumbers } from "./numbers.ts";
-
-export type SumStore = (index: number, channel: number, sum: number) => void;
 
 /** Computes all sums of two operands given as doubles. */
 export type SumsOf = (a: PlainTensor, b: PlainTensor, store: SumStore) => void;

@@ -1,6 +1,7 @@
 /** Batched matrix products over rows of equal depth. */
 
 import { sizeOf } from "../tensor.ts";
+import type { SumStore } from "./convolution.ts";
 import { dotRows } from "./dot.ts";
 import { depthSegments, dotSteppedRows, type OperandRows } from "./operand_rows.ts";
 import { broadcastAll, broadcastStrides } from "./strided.ts";
@@ -53,7 +54,7 @@ export function multiplyRows(
   geometry: MatmulGeometry,
   a: OperandRows,
   b: OperandRows,
-  store: (index: number, channel: number, sum: number) => void,
+  store: SumStore,
 ): void {
   const { rows, columns, depth } = geometry;
   const tileRows = Math.max(1, Math.min(rows, Math.floor(tileSums / Math.max(1, columns))));

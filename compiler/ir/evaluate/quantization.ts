@@ -1,16 +1,16 @@
 /** quantize, dequantize, and the ops that take a quantized tensor apart or put it together. */
 
-import { allocate } from "../../numeric/element.ts";
+import { allocate, roundHalfEven } from "../../numeric/element.ts";
 import { codeElement, formatMax, intRange } from "../../numeric/number_format.ts";
 import { type QuantScheme, roundStep, stepShape } from "../../numeric/scheme.ts";
-import { type PlainTensor, plainTensor, type QuantizedTensor, sizeOf } from "../tensor.ts";
+import type { OpAttributes } from "../node.ts";
+import { type PlainTensor, plainTensor, type QuantizedTensor, sizeOf, type Tensor } from "../tensor.ts";
 import { decodedTensor, encodeQuotient } from "./codes.ts";
-import { type Evaluate, plainInput, quantizedInput } from "./environment.ts";
+import { plainInput, quantizedInput } from "./environment.ts";
 import { numberData, readIntegers, readNumbers } from "./numbers.ts";
 import { type StepGrid, stepGrid } from "./step_grid.ts";
-import { roundHalfEven } from "../../numeric/element.ts";
 
-export const evaluateQuantize: Evaluate<"quantize"> = (inputs, { scheme }) => {
+export function evaluateQuantize(inputs: readonly Tensor[], { scheme }: OpAttributes["quantize"]): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const values = Float32Array.from(readNumbers(x));
   const shape = stepShape(scheme, x.shape);
@@ -19,7 +19,7 @@ export const evaluateQuantize: Evaluate<"quantize"> = (inputs, { scheme }) => {
     ? dynamicSteps(scheme, values, grid, shape)
     : staticSteps(scheme, inputs, shape);
   return [encodeTensor(values, x, scheme, grid, parts.steps, parts.zeros)];
-};
+}
 
 interface StepParts {
   readonly steps: PlainTensor<"f32">;
@@ -28,7 +28,7 @@ interface StepParts {
 
 function staticSteps(
   scheme: QuantScheme,
-  inputs: Parameters<Evaluate<"quantize">>[0],
+  inputs: readonly Tensor[],
   shape: readonly number[],
 ): StepParts {
   return stepParts(scheme, plainInput(inputs, 1), scheme.zeroPoint ? plainInput(inputs, 2) : undefined, shape);
@@ -127,17 +127,26 @@ function encodeTensor(
   };
 }
 
-export const evaluateDequantize: Evaluate<"dequantize"> = (inputs) => [decodedTensor(quantizedInput(inputs, 0))];
+export function evaluateDequantize(inputs: readonly Tensor[]): readonly Tensor[] {
+  return [decodedTensor(quantizedInput(inputs, 0))];
+}
 
-export const evaluateFromCodes: Evaluate<"fromCodes"> = (inputs, { scheme, element }) => {
+export function evaluateFromCodes(
+  inputs: readonly Tensor[],
+  { scheme, element }: OpAttributes["fromCodes"],
+): readonly Tensor[] {
   const codes = plainInput(inputs, 0);
   const zero = scheme.zeroPoint ? plainInput(inputs, 2) : undefined;
   const parts = stepParts(scheme, plainInput(inputs, 1), zero, stepShape(scheme, codes.shape));
   const offset = scheme.offset ? plainInput(inputs, scheme.zeroPoint ? 3 : 2) : undefined;
   const offsets = offset === undefined ? undefined : spreadSteps(offset, stepShape(scheme, codes.shape));
   return [{ kind: "quantized", scheme, element, shape: codes.shape, codes, ...parts, offsets }];
-};
+}
 
-export const evaluateToCodes: Evaluate<"toCodes"> = (inputs) => [quantizedInput(inputs, 0).codes];
+export function evaluateToCodes(inputs: readonly Tensor[]): readonly Tensor[] {
+  return [quantizedInput(inputs, 0).codes];
+}
 
-export const evaluateToSteps: Evaluate<"toSteps"> = (inputs) => [quantizedInput(inputs, 0).steps];
+export function evaluateToSteps(inputs: readonly Tensor[]): readonly Tensor[] {
+  return [quantizedInput(inputs, 0).steps];
+}

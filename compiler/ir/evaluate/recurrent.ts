@@ -2,8 +2,9 @@
 
 import { decodeBf16, type ElementType, encodeBf16 } from "../../numeric/element.ts";
 import type { OpAttributes, RecurrentActivation } from "../node.ts";
+import type { Tensor } from "../tensor.ts";
 import { dotRows, type Rows } from "./dot.ts";
-import { type Evaluate, plainInput } from "./environment.ts";
+import { plainInput } from "./environment.ts";
 import { floatData, readNumbers, storeNumbers } from "./numbers.ts";
 
 type Activation = (x: number) => number;
@@ -32,60 +33,31 @@ interface Cell {
   readonly bias: Float64Array;
   readonly peepholes: Float64Array | undefined;
   readonly activations: readonly Activation[];
+  /** State of the direction, changed step by step. */
   readonly h: Float64Array<ArrayBuffer>;
   readonly c: Float64Array<ArrayBuffer>;
 }
 
-export const evaluateRecurrent: Evaluate<"recurrent"> = (inputs, attributes) => {
-  const { cell, direction } = attributes;
+export function evaluateRecurrent(inputs: readonly Tensor[], attributes: OpAttributes["recurrent"]): readonly Tensor[] {
+  const { cell } = attributes;
   const x = plainInput(inputs, 0);
-  const [steps, batch, inputExtent] = x.shape;
-  const r = plainInput(inputs, 2);
-  const [directions, , hidden] = r.shape;
-  const gates = gateCounts[cell] * hidden;
-  const bias = readNumbers(plainInput(inputs, 3));
-  const initialH = readNumbers(plainInput(inputs, 4));
-  const initialC = inputs.length > 5 ? readNumbers(plainInput(inputs, 5)) : new Float64Array(initialH.length);
-  const peepholes = inputs.length > 6 ? readNumbers(plainInput(inputs, 6)) : undefined;
+  const [steps, batch] = x.shape;
+  const [directions, , hidden] = plainInput(inputs, 2).shape;
   const all = new Float64Array(steps * directions * batch * hidden);
   const lastH = new Float64Array(directions * batch * hidden);
   const lastC = new Float64Array(directions * batch * hidden);
-  const weights = floatData(plainInput(inputs, 1));
-  const recurrence = floatData(r);
-  const values = floatData(x);
-  for (let index = 0; index < directions; index++) {
-    const isReverse = direction === "reverse" || index === 1;
-    const span = { from: index * batch * hidden, to: (index + 1) * batch * hidden };
-    const activations = activationCounts[cell];
-    const state: Cell = {
-      attributes,
-      element: x.element,
-      batch,
-      hidden,
-      recurrence: { data: recurrence, offset: index * gates * hidden },
-      bias: bias.subarray(index * 2 * gates, (index + 1) * 2 * gates),
-      peepholes: peepholes?.subarray(index * 3 * hidden, (index + 1) * 3 * hidden),
-      activations: attributes.activations.slice(index * activations, (index + 1) * activations)
-        .map((name) => activationTable[name]),
-      h: initialH.slice(span.from, span.to),
-      c: initialC.slice(span.from, span.to),
-    };
-    const projected = new Float64Array(steps * batch * gates);
-    dotRows(
-      { data: values, offset: 0, count: steps * batch },
-      { data: weights, offset: index * gates * inputExtent, count: gates },
-      inputExtent,
-      0,
-      inputExtent,
-      { data: projected, offset: 0, stride: gates },
-    );
+  for (let direction = 0; direction < directions; direction++) {
+    const state = directionCell(inputs, attributes, direction);
+    const projected = projectInput(inputs, direction);
+    const width = projected.length / Math.max(1, steps);
+    const isReverse = attributes.direction === "reverse" || direction === 1;
     for (let step = 0; step < steps; step++) {
       const time = isReverse ? steps - 1 - step : step;
-      advance[cell](state, projected.subarray(time * batch * gates, (time + 1) * batch * gates));
-      all.set(state.h, (time * directions + index) * batch * hidden);
+      advance[cell](state, projected.subarray(time * width, (time + 1) * width));
+      all.set(state.h, (time * directions + direction) * batch * hidden);
     }
-    lastH.set(state.h, span.from);
-    lastC.set(state.c, span.from);
+    lastH.set(state.h, direction * batch * hidden);
+    lastC.set(state.c, direction * batch * hidden);
   }
   const lastShape = [directions, batch, hidden];
   const outputs = [
@@ -93,7 +65,46 @@ export const evaluateRecurrent: Evaluate<"recurrent"> = (inputs, attributes) => 
     storeNumbers(x.element, lastShape, lastH),
   ];
   return cell === "lstm" ? [...outputs, storeNumbers(x.element, lastShape, lastC)] : outputs;
-};
+}
+
+/** The cell of one direction in its initial state. */
+function directionCell(inputs: readonly Tensor[], attributes: OpAttributes["recurrent"], direction: number): Cell {
+  const { cell } = attributes;
+  const x = plainInput(inputs, 0);
+  const r = plainInput(inputs, 2);
+  const batch = x.shape[1];
+  const hidden = r.shape[2];
+  const gates = gateCounts[cell] * hidden;
+  const part = (index: number, length: number) =>
+    readNumbers(plainInput(inputs, index)).slice(direction * length, (direction + 1) * length);
+  const count = activationCounts[cell];
+  return {
+    attributes,
+    element: x.element,
+    batch,
+    hidden,
+    recurrence: { data: floatData(r), offset: direction * gates * hidden },
+    bias: part(3, 2 * gates),
+    peepholes: inputs.length > 6 ? part(6, 3 * hidden) : undefined,
+    activations: attributes.activations.slice(direction * count, (direction + 1) * count)
+      .map((name) => activationTable[name]),
+    h: part(4, batch * hidden),
+    c: inputs.length > 5 ? part(5, batch * hidden) : new Float64Array(batch * hidden),
+  };
+}
+
+/** x[t][b] · w[g] of every step, sample and gate of one direction. */
+function projectInput(inputs: readonly Tensor[], direction: number): Float64Array<ArrayBuffer> {
+  const x = plainInput(inputs, 0);
+  const w = plainInput(inputs, 1);
+  const [steps, batch, width] = x.shape;
+  const gates = w.shape[1];
+  const projected = new Float64Array(steps * batch * gates);
+  const rows = { data: floatData(x), offset: 0, count: steps * batch };
+  const weights = { data: floatData(w), offset: direction * gates * width, count: gates };
+  dotRows(rows, weights, width, 0, width, { data: projected, offset: 0, stride: gates });
+  return projected;
+}
 
 /** recurrent[b][g] = Σ h[b] r[g] for gates `from..to` (in units of the hidden extent). */
 function recur(cell: Cell, h: Rows, from: number, to: number): Float64Array<ArrayBuffer> {

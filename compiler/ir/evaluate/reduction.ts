@@ -2,16 +2,19 @@
 
 import { allocate, type ElementType, integerRange, isFloat, isWide } from "../../numeric/element.ts";
 import type { OpAttributes } from "../node.ts";
-import { type PlainTensor, plainTensor, sizeOf, stridesOf } from "../tensor.ts";
+import { type PlainTensor, plainTensor, sizeOf, stridesOf, type Tensor } from "../tensor.ts";
 import type { Rows } from "./dot.ts";
-import { type Evaluate, plainInput } from "./environment.ts";
+import { plainInput } from "./environment.ts";
 import { floatData, isWideArray, readNumbers, storeNumbers, type WideArray } from "./numbers.ts";
 import { broadcastStrides } from "./strided.ts";
 import { readStrided } from "./view.ts";
 
 type ReduceKind = OpAttributes["reduce"]["kind"];
 
-export const evaluateReduce: Evaluate<"reduce"> = (inputs, { kind, axes, keepAxes }) => {
+export function evaluateReduce(
+  inputs: readonly Tensor[],
+  { kind, axes, keepAxes }: OpAttributes["reduce"],
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const kept = x.shape.map((_, axis) => axis).filter((axis) => !axes.includes(axis));
   const rows = axesLast(x, kept, axes);
@@ -27,7 +30,7 @@ export const evaluateReduce: Evaluate<"reduce"> = (inputs, { kind, axes, keepAxe
     result[row] = reduceRow(kind, x.element, values, row * length, length);
   }
   return [storeNumbers(x.element, shape, result)];
-};
+}
 
 /** The tensor with `last` moved behind `first`, dense; itself when it already lies so. */
 function axesLast(x: PlainTensor, first: readonly number[], last: readonly number[]): PlainTensor {
@@ -126,7 +129,10 @@ function linesAlong(shape: readonly number[], axis: number): Lines {
   return { count, extent, stride, start: (line) => Math.floor(line / stride) * extent * stride + line % stride };
 }
 
-export const evaluateArgReduce: Evaluate<"argReduce"> = (inputs, { kind, axis, keepAxes, last }) => {
+export function evaluateArgReduce(
+  inputs: readonly Tensor[],
+  { kind, axis, keepAxes, last }: OpAttributes["argReduce"],
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const lines = linesAlong(x.shape, axis);
   const isBetter = betterThan(kind === "max", last);
@@ -143,20 +149,20 @@ export const evaluateArgReduce: Evaluate<"argReduce"> = (inputs, { kind, axis, k
     ? x.shape.map((extent, index) => (index === axis ? 1 : extent))
     : x.shape.filter((_, index) => index !== axis);
   return [plainTensor("i64", shape, data)];
-};
+}
 
 function betterThan(wantsMax: boolean, last: boolean): (a: number | bigint, b: number | bigint) => boolean {
   if (wantsMax) return last ? (a, b) => a >= b : (a, b) => a > b;
   return last ? (a, b) => a <= b : (a, b) => a < b;
 }
 
-export const evaluateSoftmax: Evaluate<"softmax"> = (inputs, { axis }) => {
+export function evaluateSoftmax(inputs: readonly Tensor[], { axis }: OpAttributes["softmax"]): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const lines = linesAlong(x.shape, axis);
   const result = readNumbers(x);
   for (let line = 0; line < lines.count; line++) softmaxLine(result, lines.start(line), lines.extent, lines.stride);
   return [storeNumbers(x.element, x.shape, result)];
-};
+}
 
 function softmaxLine(values: Float64Array, start: number, extent: number, stride: number): void {
   const end = start + extent * stride;
@@ -167,7 +173,10 @@ function softmaxLine(values: Float64Array, start: number, extent: number, stride
   for (let at = start; at < end; at += stride) values[at] /= sum;
 }
 
-export const evaluateNorm: Evaluate<"norm"> = (inputs, { kind, axis, epsilon }) => {
+export function evaluateNorm(
+  inputs: readonly Tensor[],
+  { kind, axis, epsilon }: OpAttributes["norm"],
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const length = sizeOf(x.shape.slice(axis));
   const rows = sizeOf(x.shape.slice(0, axis));
@@ -187,7 +196,7 @@ export const evaluateNorm: Evaluate<"norm"> = (inputs, { kind, axis, epsilon }) 
     }
   }
   return [storeNumbers(x.element, x.shape, result)];
-};
+}
 
 function normalizeRow(values: Float64Array, start: number, end: number, isCentred: boolean, epsilon: number): void {
   let mean = 0;
@@ -206,7 +215,7 @@ function normalizeRow(values: Float64Array, start: number, end: number, isCentre
 
 /** A gain or bias as one row for all, or spread over the whole tensor where it varies along leading axes. */
 function affineOperand(
-  inputs: Parameters<Evaluate<"norm">>[0],
+  inputs: readonly Tensor[],
   index: number,
   x: PlainTensor,
   axis: number,
@@ -221,7 +230,10 @@ function affineOperand(
   return floatData(readStrided(plainTensor(operand.element, shape, operand.data), to, 0, broadcastStrides(shape, to)));
 }
 
-export const evaluateCumulative: Evaluate<"cumulative"> = (inputs, { kind, axis, exclusive, reverse }) => {
+export function evaluateCumulative(
+  inputs: readonly Tensor[],
+  { kind, axis, exclusive, reverse }: OpAttributes["cumulative"],
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const lines = linesAlong(x.shape, axis);
   const places = (line: number) => {
@@ -256,14 +268,17 @@ export const evaluateCumulative: Evaluate<"cumulative"> = (inputs, { kind, axis,
     }
   }
   return [storeNumbers(x.element, x.shape, result)];
-};
+}
 
 function numberCombine(kind: "sum" | "prod", element: ElementType): (a: number, b: number) => number {
   if (kind === "sum") return (a, b) => a + b;
   return isFloat(element) ? (a, b) => a * b : Math.imul;
 }
 
-export const evaluateTopK: Evaluate<"topK"> = (inputs, { axis, count, largest }) => {
+export function evaluateTopK(
+  inputs: readonly Tensor[],
+  { axis, count, largest }: OpAttributes["topK"],
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const lines = linesAlong(x.shape, axis);
   const shape = x.shape.map((extent, index) => (index === axis ? count : extent));
@@ -287,7 +302,7 @@ export const evaluateTopK: Evaluate<"topK"> = (inputs, { axis, count, largest })
     }
   }
   return [takeEntries(x, shape, sources), plainTensor("i64", shape, indices)];
-};
+}
 
 /** The tensor of entries at flat indices. */
 function takeEntries(x: PlainTensor, shape: readonly number[], sources: Float64Array): PlainTensor {

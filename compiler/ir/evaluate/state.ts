@@ -1,12 +1,17 @@
 /** Ops on states: append, readState, writeState. */
 
+import type { OpAttributes } from "../node.ts";
 import { type PlainTensor, type QuantizedTensor, stridesOf, type Tensor } from "../tensor.ts";
-import type { Evaluate } from "./environment.ts";
+import type { Environment } from "./environment.ts";
 import { copyStrided } from "./strided.ts";
 import { readStrided } from "./view.ts";
 import { DiagnosticError, errorDiagnostic, InvariantError } from "../../diagnostics.ts";
 
-export const evaluateAppend: Evaluate<"append"> = ([x], { state, axis }, { states }) => {
+export function evaluateAppend(
+  [x]: readonly Tensor[],
+  { state, axis }: OpAttributes["append"],
+  { states }: Environment,
+): readonly Tensor[] {
   const held = states.get(state);
   const { past } = states;
   const total = past + x.shape[axis];
@@ -18,7 +23,7 @@ export const evaluateAppend: Evaluate<"append"> = ([x], { state, axis }, { state
     ]);
   }
   return [appendTensor(held, x, axis, past)];
-};
+}
 
 function appendTensor(held: Tensor, x: Tensor, axis: number, past: number): Tensor {
   if (held.kind === "plain" && x.kind === "plain") return appendPlain(held, x, axis, past);
@@ -50,7 +55,13 @@ function appendPlain<T extends PlainTensor>(held: T, x: T, axis: number, past: n
   return readStrided(held, shape, 0, strides) as T;
 }
 
-export const evaluateReadState: Evaluate<"readState"> = (_, { state }, { states }) => [copied(states.get(state))];
+export function evaluateReadState(
+  _: readonly Tensor[],
+  { state }: OpAttributes["readState"],
+  { states }: Environment,
+): readonly Tensor[] {
+  return [copied(states.get(state))];
+}
 
 function copied(tensor: Tensor): Tensor {
   if (tensor.kind === "plain") return copyPlain(tensor);
@@ -66,4 +77,6 @@ function copyPlain<T extends PlainTensor>(tensor: T): T {
 }
 
 /** The graph evaluator stores the value when the run ends: the op itself passes it on. */
-export const evaluateWriteState: Evaluate<"writeState"> = ([x]) => [x];
+export function evaluateWriteState([x]: readonly Tensor[]): readonly Tensor[] {
+  return [x];
+}

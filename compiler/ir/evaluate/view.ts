@@ -2,39 +2,55 @@
 
 import { allocate } from "../../numeric/element.ts";
 import { evaluateShape } from "../extent.ts";
-import { type PlainTensor, plainTensor, sizeOf, stridesOf } from "../tensor.ts";
-import { type Evaluate, plainInput } from "./environment.ts";
+import type { OpAttributes } from "../node.ts";
+import { type PlainTensor, plainTensor, sizeOf, stridesOf, type Tensor } from "../tensor.ts";
+import { type Environment, plainInput } from "./environment.ts";
 import { bitsOf } from "./numbers.ts";
 import { broadcastStrides, copyStrided } from "./strided.ts";
 import { InvariantError } from "../../diagnostics.ts";
 
-export const evaluateReshape: Evaluate<"reshape"> = (inputs, { shape }, { symbols }) => {
+export function evaluateReshape(
+  inputs: readonly Tensor[],
+  { shape }: OpAttributes["reshape"],
+  { symbols }: Environment,
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const to = evaluateShape(shape, symbols);
   if (sizeOf(to) !== x.data.length) throw new InvariantError(`Cannot reshape [${x.shape}] to [${to}]`);
   return [plainTensor(x.element, to, x.data)];
-};
+}
 
-export const evaluateTranspose: Evaluate<"transpose"> = (inputs, { permutation }) => {
+export function evaluateTranspose(
+  inputs: readonly Tensor[],
+  { permutation }: OpAttributes["transpose"],
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const strides = stridesOf(x.shape);
   const shape = permutation.map((axis) => x.shape[axis]);
   return [readStrided(x, shape, 0, permutation.map((axis) => strides[axis]))];
-};
+}
 
-export const evaluateExpand: Evaluate<"expand"> = (inputs, { shape }, { symbols }) => {
+export function evaluateExpand(
+  inputs: readonly Tensor[],
+  { shape }: OpAttributes["expand"],
+  { symbols }: Environment,
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const to = evaluateShape(shape, symbols);
   return [readStrided(x, to, 0, broadcastStrides(x.shape, to))];
-};
+}
 
-export const evaluateSlice: Evaluate<"slice"> = (inputs, { starts, steps, extents }, { symbols }) => {
+export function evaluateSlice(
+  inputs: readonly Tensor[],
+  { starts, steps, extents }: OpAttributes["slice"],
+  { symbols }: Environment,
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const strides = stridesOf(x.shape);
   const shape = evaluateShape(extents, symbols);
   const offset = starts.reduce((sum, start, axis) => sum + start * strides[axis], 0);
   return [readStrided(x, shape, offset, strides.map((stride, axis) => stride * steps[axis]))];
-};
+}
 
 /** A dense tensor of `shape` read through strides. */
 export function readStrided(
@@ -48,7 +64,7 @@ export function readStrided(
   return plainTensor(x.element, shape, data);
 }
 
-export const evaluateConcat: Evaluate<"concat"> = (inputs, { axis }) => {
+export function evaluateConcat(inputs: readonly Tensor[], { axis }: OpAttributes["concat"]): readonly Tensor[] {
   const parts = inputs.map((_, index) => plainInput(inputs, index));
   const [first] = parts;
   const shape = [...first.shape];
@@ -65,9 +81,12 @@ export const evaluateConcat: Evaluate<"concat"> = (inputs, { axis }) => {
     at += part.shape[axis];
   }
   return [plainTensor(first.element, shape, data)];
-};
+}
 
-export const evaluatePad: Evaluate<"pad"> = (inputs, { before, after, mode }) => {
+export function evaluatePad(
+  inputs: readonly Tensor[],
+  { before, after, mode }: OpAttributes["pad"],
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const shape = x.shape.map((extent, axis) => extent + before[axis] + after[axis]);
   if (mode !== "constant") return [padByIndex(x, shape, before, mode)];
@@ -83,7 +102,7 @@ export const evaluatePad: Evaluate<"pad"> = (inputs, { before, after, mode }) =>
     { data, offset: dot(before.map((amount) => Math.max(0, amount)), target), strides: target },
   );
   return [plainTensor(x.element, shape, data)];
-};
+}
 
 function dot(a: readonly number[], b: readonly number[]): number {
   return a.reduce((sum, value, index) => sum + value * b[index], 0);

@@ -2,9 +2,9 @@
 
 import { isFloat } from "../../numeric/element.ts";
 import type { OpAttributes } from "../node.ts";
-import { type PlainTensor, plainTensor, sizeOf } from "../tensor.ts";
+import { type PlainTensor, plainTensor, sizeOf, type Tensor } from "../tensor.ts";
 import type { Rows } from "./dot.ts";
-import { type Evaluate, plainInput } from "./environment.ts";
+import { plainInput } from "./environment.ts";
 import { floatData, readIntegers, readNumbers, storeNumbers } from "./numbers.ts";
 import { lowest } from "./reduction.ts";
 import { outside, poolGeometry, tapOffsets, type WindowGeometry } from "./window_geometry.ts";
@@ -13,7 +13,7 @@ function realData(x: PlainTensor): Rows {
   return isFloat(x.element) ? floatData(x) : readNumbers(x);
 }
 
-export const evaluatePool: Evaluate<"pool"> = (inputs, attributes) => {
+export function evaluatePool(inputs: readonly Tensor[], attributes: OpAttributes["pool"]): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const geometry = poolGeometry(x.shape, attributes);
   const values = realData(x);
@@ -24,7 +24,7 @@ export const evaluatePool: Evaluate<"pool"> = (inputs, attributes) => {
     if (divisors !== undefined) result[index] /= divisors[position];
   });
   return [storeNumbers(x.element, geometry.shape, result)];
-};
+}
 
 /** Visits (output index, input base, taps from `first` of `offsets`, position) of every window. */
 function eachWindow(
@@ -103,7 +103,10 @@ function averageDivisors(
   });
 }
 
-export const evaluatePoolIndices: Evaluate<"poolIndices"> = (inputs, attributes) => {
+export function evaluatePoolIndices(
+  inputs: readonly Tensor[],
+  attributes: OpAttributes["poolIndices"],
+): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const geometry = poolGeometry(x.shape, attributes);
   const values = realData(x);
@@ -119,7 +122,7 @@ export const evaluatePoolIndices: Evaluate<"poolIndices"> = (inputs, attributes)
     data[index] = BigInt(number(Math.max(0, best)));
   });
   return [plainTensor("i64", geometry.shape, data)];
-};
+}
 
 /** Row-major flat index to the one with spatial axes in column-major order. */
 function columnMajorIndex(geometry: WindowGeometry): (index: number) => number {
@@ -138,7 +141,7 @@ function columnMajorIndex(geometry: WindowGeometry): (index: number) => number {
   };
 }
 
-export const evaluateResample: Evaluate<"resample"> = (inputs, { axis }) => {
+export function evaluateResample(inputs: readonly Tensor[], { axis }: OpAttributes["resample"]): readonly Tensor[] {
   const x = plainInput(inputs, 0);
   const [count, taps] = plainInput(inputs, 1).shape;
   const indices = readIntegers(plainInput(inputs, 1));
@@ -161,4 +164,4 @@ export const evaluateResample: Evaluate<"resample"> = (inputs, { axis }) => {
     }
   }
   return [storeNumbers(x.element, shape, result)];
-};
+}
