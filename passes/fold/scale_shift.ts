@@ -81,10 +81,11 @@ function rebuild(rule: string, main: Contraction, node: Node, view: GraphView, p
   const patch = new PatchBuilder(rule, view);
   patch.remove(main, node);
   const w = typeof weights === "string" ? weights : patch.constant(weights);
-  const inputs = [main.inputs[0], w, patch.constant(floatTensor([channels], values))];
+  const hasBias = bias !== undefined || values.some((value) => value !== 0);
+  const inputs = [main.inputs[0], w, ...(hasBias ? [patch.constant(floatTensor([channels], values))] : [])];
   if (main.op === "convTranspose") patch.addAs(node.outputs, main.op, inputs, main.attributes);
-  else if (main.op === "conv") patch.addAs(node.outputs, main.op, inputs, { ...main.attributes, hasBias: true });
-  else patch.addAs(node.outputs, main.op, inputs, { ...main.attributes, hasBias: true });
+  else if (main.op === "conv") patch.addAs(node.outputs, main.op, inputs, { ...main.attributes, hasBias });
+  else patch.addAs(node.outputs, main.op, inputs, { ...main.attributes, hasBias });
   return patch.finish();
 }
 

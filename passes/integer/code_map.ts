@@ -64,7 +64,7 @@ export interface CodeMap {
  *   m = factor * scale / step,  R_i = round(factor_i * step_i / step * 2^k),  D = round(shift / step * 2^k)
  *
  * Every operation is exact or rounds alone, so that no target can fuse or reorder it. Against the real form the error
- * is below 2^-k (1/2 + Σ_i |q_i - z_i| / 2 + 1/2) steps before the last rounding.
+ * is below 2^-k (1/2 + Σ_i |q_i - z_i| / 2 + 1/2) steps before the last rounding. k is 0 where one sum stands alone.
  */
 export function linearCodes(
   patch: PatchBuilder,
@@ -73,7 +73,7 @@ export function linearCodes(
   target: CodeGrid,
   place: { readonly rank: number; readonly axis: number },
 ): CodeMap | undefined {
-  const shiftBits = fractionBits(form, operands, target);
+  const shiftBits = isSumAlone(form, operands) ? 0 : fractionBits(form, operands, target);
   if (shiftBits === undefined) return undefined;
   const unit = 2 ** shiftBits;
   const parts = new MapParts(patch, place.rank, place.axis);
@@ -91,13 +91,27 @@ export function linearCodes(
       constant = combined(constant, ratio, (total, entry) => total - entry * grid.zero);
     }
   }
-  const half = integerVectorOf(Float64Array.of(unit / 2), (entry) => entry);
-  const rest = parts.integerVector(combined(constant, half, (total, entry) => total + entry));
-  const sum = add(terms.reduce(add), rest);
-  const code = add(binary("shr", sum, literal(shiftBits, "i32")), literal(target.zero, "i32"));
+  const whole = terms.reduce(add);
+  const code = add(
+    shiftBits === 0 ? whole : fixedPoint(parts, whole, constant, shiftBits),
+    literal(target.zero, "i32"),
+  );
   const [low, high] = [codeOf(form.low, target), codeOf(form.high, target)];
   const limited = clamp(code, literal(low, "i32"), literal(high, "i32"));
   return { expression: cast(codeElement(target.format), limited), inputs: parts.inputs };
+}
+
+/** One sum times a number needs no fraction: it is rounded once. */
+function isSumAlone(form: LinearForm, operands: ReadonlyMap<ValueName, CodeOperand>): boolean {
+  const [value, ...others] = form.factors.keys();
+  return others.length === 0 && operands.get(value)?.kind === "sum" && form.shift.every((entry) => entry === 0);
+}
+
+/** (sum + constant + 2^(bits-1)) >> bits: rounds half up. */
+function fixedPoint(parts: MapParts, sum: Expression, constant: Int32Array<ArrayBuffer>, bits: number): Expression {
+  const half = Int32Array.of(2 ** (bits - 1));
+  const rest = parts.integerVector(combined(constant, half, (total, entry) => total + entry));
+  return binary("shr", add(sum, rest), literal(bits, "i32"));
 }
 
 /** Sums beyond 2^30 in units of 2^-k steps lie far outside the codes: they are cut off so that the additions cannot wrap. */

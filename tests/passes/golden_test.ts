@@ -1,0 +1,74 @@
+/**
+ * Golden rewrites: each file of tests/golden/PASS/ holds a graph and what the pass makes of it. The first line names the
+ * pass and its options, the part up to `; after` is the input, the rest is the result with the refusals as comments.
+ */
+
+import assert from "node:assert/strict";
+import { formatDiagnostic } from "../../compiler/diagnostics.ts";
+import { parseGraph } from "../../compiler/ir/parse.ts";
+import { printGraph } from "../../compiler/ir/print.ts";
+import { verify } from "../../compiler/ir/verify.ts";
+import type { Json } from "../../compiler/rewrite/options.ts";
+import { type PassResult, plainContext } from "../../compiler/rewrite/pass.ts";
+import { passes } from "../../passes/mod.ts";
+import { assertGolden, goldenFiles, goldenPath, readGolden } from "../support/golden.ts";
+
+const divider = "; after\n";
+
+function inputPart(text: string): string {
+  const end = text.indexOf(divider);
+  return end < 0 ? text : text.slice(0, end);
+}
+
+/** Reads `; pass NAME {options}` from the first line. */
+function header(text: string, place: string): { readonly name: string; readonly options: Record<string, Json> } {
+  const match = /^; pass ([\w-]+)\s*(\{.*\})?$/m.exec(text.split("\n")[0]);
+  assert.ok(match !== null, `${place} does not begin with "; pass NAME"`);
+  return { name: match[1], options: match[2] === undefined ? {} : JSON.parse(match[2]) };
+}
+
+async function rewritten(place: string, text: string): Promise<PassResult> {
+  const { name, options } = header(text, place);
+  const pass = passes.find((candidate) => candidate.name === name);
+  assert.ok(pass !== undefined, `${place}: there is no pass "${name}"`);
+  const parsed = parseGraph(text);
+  assert.ok(parsed.ok, `${place}: ${parsed.diagnostics.map(formatDiagnostic).join("\n")}`);
+  assert.deepEqual(verify(parsed.value), [], `${place}: the input`);
+  const result = await pass.run(parsed.value, plainContext(options));
+  assert.deepEqual(verify(result.graph), [], `${place}: the result`);
+  return result;
+}
+
+function report(result: PassResult): string {
+  const refusals = result.declined.map(({ rule, node, reason }) => `; ${rule} declined ${node}: ${reason}\n`);
+  return printGraph(result.graph, { constants: "literal" }) + refusals.join("");
+}
+
+for (const folder of passes.map((pass) => pass.name.replaceAll("-", "_"))) {
+  for (const file of filesOf(folder)) {
+    const place = `${folder}/${file}`;
+    Deno.test(`golden ${place}`, async () => {
+      const input = inputPart(readGolden(place));
+      assertGolden(place, input + divider + report(await rewritten(place, input)));
+    });
+  }
+}
+
+function filesOf(folder: string): readonly string[] {
+  try {
+    return goldenFiles(folder);
+  } catch {
+    return [];
+  }
+}
+
+/** Passes that need calibration or whose result depends on a search are tested on real graphs instead. */
+const withoutGoldens = new Set(["calibrate", "correct-bias"]);
+
+Deno.test("every pass has golden files, refusals among them where it can refuse", () => {
+  for (const pass of passes) {
+    if (withoutGoldens.has(pass.name)) continue;
+    const folder = pass.name.replaceAll("-", "_");
+    assert.ok(filesOf(folder).length > 0, `tests/golden/${folder} has no files, ${goldenPath(folder)}`);
+  }
+});
