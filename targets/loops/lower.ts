@@ -23,6 +23,7 @@ import { lowerRecurrent } from "./lower/recurrent.ts";
 import { lowerArgReduce, lowerCumulative, lowerNorm, lowerReduce, lowerSoftmax } from "./lower/reduction.ts";
 import { lowerAppend, lowerReadState, lowerWriteState } from "./lower/state.ts";
 import { lowerTopK } from "./lower/topk.ts";
+import { lowerTransform } from "./lower/transform.ts";
 import type { LoopProgram } from "./program.ts";
 
 const table: { readonly [Op in OpName]: Lower<Op> } = {
@@ -52,6 +53,7 @@ const table: { readonly [Op in OpName]: Lower<Op> } = {
   concat: lowerConcat,
   resample: lowerResample,
   cumulative: lowerCumulative,
+  transform: lowerTransform,
   topK: lowerTopK,
   rope: lowerRope,
   attention: lowerAttention,

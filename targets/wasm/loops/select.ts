@@ -8,10 +8,11 @@ import type { KernelOperand, KernelSelector, SelectContext, WasmKernel } from ".
 import { printFunction } from "./print.ts";
 import { printVectorLoop } from "./vector.ts";
 
-/** Never declines. Kernels are shared between regions whose programs are equal but for the values they work on. */
-export const selectLoops: KernelSelector = selectLoopKernel;
+/** Never declines. */
+export const selectLoops: KernelSelector = loopKernel;
 
-function selectLoopKernel(region: Region, context: SelectContext): WasmKernel {
+/** The loop kernel of a region. It is shared between regions whose programs are equal but for the values they work on. */
+export function loopKernel(region: Region, context: SelectContext): WasmKernel {
   const program = lowerRegion(region, context.graph);
   const printed = printFunction(program, printVectorLoop);
   const scratch = printed.scratchBytes.map((bytes): KernelOperand => ({ kind: "scratch", bytes }));
