@@ -191,6 +191,7 @@ export const attributeCodecs: { readonly [Op in OpName]: AttributeCodecs<Op> } =
   concat: { axis: natural },
   resample: { axis: natural },
   cumulative: { kind: oneOf("sum", "prod"), axis: natural, exclusive: flag, reverse: flag },
+  transform: { doublings: natural },
   topK: { axis: natural, count: natural, largest: flag },
   recurrent: {
     cell: oneOf("lstm", "gru", "rnn"),

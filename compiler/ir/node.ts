@@ -160,6 +160,11 @@ export interface OpAttributes {
     readonly exclusive: boolean;
     readonly reverse: boolean;
   };
+  /**
+   * (x, core[C, C]) -> y: every run of C * 2^doublings entries along the last axis, seen as [C, 2^doublings], becomes
+   * y[i', j'] = Σ_i core[i, i'] Σ_j (-1)^popcount(j & j') x[i, j]: a rotation by core ⊗ Sylvester. Norms are the core's.
+   */
+  transform: { readonly doublings: number };
   /** (x) -> values, indices i64. Ties go to the lower index; sorted. */
   topK: { readonly axis: number; readonly count: number; readonly largest: boolean };
   /**

@@ -512,6 +512,18 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
     return sameAsInput(inputs);
   },
 
+  transform: (inputs, { doublings }) => {
+    arity(inputs, 2);
+    inputs.forEach((type) => floatOperand(type, "operand"));
+    const [x, core] = inputs;
+    if (core.shape.length !== 2 || !equalExtents(core.shape[0], core.shape[1])) fault(`core is ${printType(core)}`);
+    if (core.element !== x.element) fault(`operands are ${x.element} and ${core.element}`);
+    const run = staticExtent(core.shape[0], "core extent") * 2 ** doublings;
+    const last = staticExtent(x.shape[x.shape.length - 1] ?? 1, "last extent");
+    if (last % run !== 0) fault(`runs of ${run} do not divide the last axis of ${printType(x)}`);
+    return sameAsInput(inputs);
+  },
+
   topK: (inputs, { axis, count }) => {
     arity(inputs, 1);
     plainOperand(inputs[0], "operand");

@@ -1,5 +1,6 @@
 /** Ops of the IR composed from tfjs ops. An op absent here, or one on other elements than f32, runs on the evaluator. */
 
+import { hadamardMatrix } from "../numeric/hadamard.ts";
 import * as tf from "@tensorflow/tfjs-core";
 import { evaluateShape, type SymbolValues } from "../ir/extent.ts";
 import type { NodeOf, OpName } from "../ir/node.ts";
@@ -225,6 +226,17 @@ export const referenceOps: { readonly [Op in OpName]?: ReferenceOp<Op> } = {
     const { kind, axis, exclusive, reverse } = node.attributes;
     const running = kind === "sum" ? tf.cumsum : tf.cumprod;
     return [running(operands[0].device(), axis, exclusive, reverse)];
+  },
+
+  transform: (node, operands) => {
+    const [x, core] = real(operands);
+    const [extent, width] = [core.shape[0], 2 ** node.attributes.doublings];
+    const sylvester = tf.tensor2d(Float32Array.from(hadamardMatrix(width)?.entries ?? []), [width, width]);
+    const runs = tf.reshape(x, [-1, width]);
+    const lanes = tf.reshape(tf.matMul(runs, sylvester), [-1, extent, width]);
+    const columns = tf.reshape(tf.transpose(lanes, [0, 2, 1]), [-1, extent]);
+    const mixed = tf.reshape(tf.matMul(columns, tf.reshape(core, [extent, extent])), [-1, width, extent]);
+    return [tf.reshape(tf.transpose(mixed, [0, 2, 1]), x.shape)];
   },
 
   recurrent: (node, operands) => recurrent(real(operands), node.attributes),

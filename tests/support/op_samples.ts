@@ -482,6 +482,10 @@ const plans: { readonly [Op in OpName]: readonly Plan[] } = {
     onInput("cumulative", "exclusive, reversed", f32(2, 5), { kind: "sum", axis: 1, exclusive: true, reverse: true }),
     onInput("cumulative", "product", f32(4, 2), { kind: "prod", axis: 0, exclusive: false, reverse: false }),
   ],
+  transform: [
+    onInput("transform", "core and butterflies", f32(3, 24), { doublings: 2 }, (b) => [constant(b, f32(3, 3))]),
+    onInput("transform", "butterflies alone", f32(2, 64), { doublings: 5 }, (b) => [constant(b, f32(1, 1))]),
+  ],
   topK: [onInput("topK", "smallest", f32(3, 6), { axis: 1, count: 2, largest: false })],
   recurrent: [
     recurrentPlan("lstm", 4, { ...recurrent, cell: "lstm", activations: ["sigmoid", "tanh", "tanh"] }, 2),

@@ -1,6 +1,7 @@
 /** The evaluator of every op; a new op does not type-check until it stands here. */
 
 import type { OpName } from "../node.ts";
+import { evaluateTransform } from "./transform.ts";
 import { evaluateAttention, evaluateRope } from "./attention.ts";
 import { evaluateConv, evaluateConvTranspose, evaluateMatmul } from "./contraction.ts";
 import { evaluateMap } from "./elementwise.ts";
@@ -69,6 +70,7 @@ export const evaluators: { readonly [Op in OpName]: Evaluate<Op> } = {
   concat: evaluateConcat,
   resample: evaluateResample,
   cumulative: evaluateCumulative,
+  transform: evaluateTransform,
   topK: evaluateTopK,
   recurrent: evaluateRecurrent,
   quantize: evaluateQuantize,
