@@ -1,3 +1,4 @@
+import { floatTensor } from "../../compiler/ir/tensor.ts";
 import { choiceOption } from "../../compiler/rewrite/options.ts";
 import { definePass } from "../../compiler/rewrite/pass.ts";
 import { findRegions } from "../../compiler/rewrite/region/find.ts";
@@ -13,6 +14,8 @@ import { WeightEditor } from "./weight_editor.ts";
  *   writers  W ↦ Qᵀ·W (rows of the output channels times Q),  readers  W ↦ W·Q,  n(x·Q) = n(x)·Q for an RMS norm without gain
  *   value heads  v ↦ v·R per head,  o columns likewise
  *
+ *   down projection (R4)  x ↦ x·T by an op at run time, W ↦ W·T
+ *
  * Exact over the reals: Q is orthogonal and an RMS norm sees only the length of a row. Not so a layer norm, which also
  * subtracts the mean (centre it first), nor a norm with a gain (fold it first): both are declined. Never centre the
  * embeddings of an RMS norm model: that changes it. Folded in float64 and cast once. QuaRot, arXiv 2404.00456.
@@ -27,6 +30,7 @@ export const rotate = definePass({
   options: {
     residual: choiceOption(["hadamard", "none"], "hadamard", "Rotation of the residual stream (R1)"),
     heads: choiceOption(["hadamard", "none"], "hadamard", "Rotation of every value head (R2)"),
+    down: choiceOption(["hadamard", "none"], "none", "Rotation of the down projection's input at run time (R4)"),
   },
   run: (graph, scope) => {
     const { regions, residual, declined } = findRegions(graph);
@@ -53,6 +57,13 @@ export const rotate = definePass({
         rotated++;
       } else refused.push({ rule: "rotate", node: region.name, reason: obstacle });
     }
+    for (const region of scope.options.down === "hadamard" ? regions.filter(({ kind }) => kind === "upDown") : []) {
+      const obstacle = scaleObstacle(editor, region);
+      if (obstacle === undefined) {
+        rotateOnline(editor, region);
+        rotated++;
+      } else refused.push({ rule: "rotate", node: region.name, reason: obstacle });
+    }
     return { graph: editor.finish(), applied: [], declined: refused, metrics: { rotated } };
   },
 });
@@ -74,6 +85,24 @@ export function rotateStream(editor: WeightEditor, stream: ResidualStream, rotat
 export function rotateHeads(editor: WeightEditor, region: Region, rotation: Rotation): void {
   for (const place of unique([...region.sources, ...region.sinks])) {
     editor.turn(place, rotation.order, rotation.turn);
+  }
+}
+
+/**
+ * Rotates what the region's sinks read at run time: x ↦ x·T in front of each sink, W ↦ W·T in it. The elementwise product
+ * in between lets nothing fold into the sources, so the transform costs n log n a row.
+ */
+export function rotateOnline(editor: WeightEditor, region: Region): void {
+  const rotation = hadamardRotation(region.channels, 0);
+  const { core, doublings } = rotation.factors;
+  const gain = 1 / Math.sqrt(region.channels);
+  const matrix = floatTensor([core.order, core.order], core.entries.map((entry) => entry * gain));
+  for (const sink of region.sinks) {
+    editor.turn(sink, rotation.order, rotation.turn);
+    editor.insert(sink.node, 0, (inserter, value) => {
+      const constant = inserter.constant(matrix, "rotation");
+      return inserter.add("transform", [value, constant], { doublings }, `${value}.rotated`);
+    });
   }
 }
 

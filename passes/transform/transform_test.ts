@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { Graph } from "../../compiler/ir/graph.ts";
-import { plainContext } from "../../compiler/rewrite/pass.ts";
+import { type Pass, plainContext } from "../../compiler/rewrite/pass.ts";
 import { findRegions } from "../../compiler/rewrite/region/find.ts";
 import type { Region } from "../../compiler/rewrite/region/region.ts";
 import { maxRelativeDifference } from "../../tests/support/compare.ts";
@@ -37,8 +37,8 @@ function scaled(graph: Graph, regions: readonly Region[]): Graph {
   return editor.finish();
 }
 
-async function run(pass: typeof rotate, graph: Graph): Promise<Graph> {
-  return (await pass.run(graph, { ...plainContext(), seed: 3 })).graph;
+async function run(pass: Pass, graph: Graph, options: Readonly<Record<string, string>> = {}): Promise<Graph> {
+  return (await pass.run(graph, { ...plainContext(options), seed: 3 })).graph;
 }
 
 for (const [name, variant] of Object.entries(decoderVariants)) {
@@ -58,8 +58,9 @@ for (const [name, variant] of Object.entries(decoderVariants)) {
     const graph = randomDecoder(variant, 4);
     const folded = await run(foldNormGain, graph);
     assert.ok(change(graph, folded) < bound);
-    const rotated = await run(rotate, folded);
+    const rotated = await run(rotate, folded, { down: "hadamard" });
     assert.ok(change(graph, rotated) < bound);
+    assert.equal(rotated.nodes.filter((node) => node.op === "transform").length, 2);
     const streams = findRegions(folded);
     assert.equal(streams.residual === undefined, variant.sandwichNorms === true);
     const original = decoderLogits(graph);

@@ -2,9 +2,10 @@
 
 import { InvariantError } from "../../compiler/diagnostics.ts";
 import { makeNode } from "../../compiler/ir/build.ts";
-import { freshName, type Graph, producers } from "../../compiler/ir/graph.ts";
-import type { Node, ValueName } from "../../compiler/ir/node.ts";
+import { freshName, type Graph, producers, typeOf } from "../../compiler/ir/graph.ts";
+import type { Node, OpAttributes, OpName, ValueName } from "../../compiler/ir/node.ts";
 import { floatTensor, sizeOf, type Tensor, typeOfTensor } from "../../compiler/ir/tensor.ts";
+import { outputTypes } from "../../compiler/ir/type_rules.ts";
 import type { TensorType } from "../../compiler/ir/types.ts";
 import type { ChannelTensor } from "../../compiler/rewrite/region/region.ts";
 
@@ -22,6 +23,9 @@ export class WeightEditor {
   readonly #made: ReadonlyMap<ValueName, Node>;
   readonly #edits = new Map<string, EditedTensor>();
   readonly #overrides = new Map<ValueName, Node>();
+  readonly #insertions = new Map<ValueName, readonly Node[]>();
+  /** Types of values that insertions make. */
+  readonly #added = new Map<ValueName, TensorType>();
 
   constructor(readonly graph: Graph) {
     this.#made = producers(graph);
@@ -83,12 +87,27 @@ export class WeightEditor {
     this.#overrides.set(node.outputs[0], Object.freeze(changed));
   }
 
+  /**
+   * Puts new nodes between a value and one reader: `build` adds them (GraphBuilder style) and returns what the reader
+   * reads instead. Constants that it makes are placed with them.
+   */
+  insert(reader: Node, operand: number, build: (inserter: Inserter, value: ValueName) => ValueName): void {
+    const standing = this.#overrides.get(reader.outputs[0]) ?? reader;
+    const inserter = new Inserter(this.graph, this.#added, standing.origin);
+    const value = build(inserter, standing.inputs[operand]);
+    const inputs = standing.inputs.map((input, index) => (index === operand ? value : input));
+    this.override(reader, withInputs(standing, inputs));
+    const before = this.#insertions.get(reader.outputs[0]) ?? [];
+    this.#insertions.set(reader.outputs[0], [...before, ...inserter.nodes]);
+  }
+
   /** The graph with every edited constant in its place. Unread originals are left to dead code elimination. */
   finish(): Graph {
-    const types = new Map<ValueName, TensorType>(this.graph.types);
+    const types = new Map<ValueName, TensorType>([...this.graph.types, ...this.#added]);
     const nodes: Node[] = [];
     for (const standing of this.graph.nodes) {
       const node = this.#overrides.get(standing.outputs[0]) ?? standing;
+      nodes.push(...this.#insertions.get(standing.outputs[0]) ?? []);
       const inputs = node.inputs.map((input, operand) => {
         const edited = this.#edits.get(placeKey(node.outputs[0], operand));
         if (edited === undefined) return input;
@@ -111,6 +130,43 @@ export class WeightEditor {
     const node = this.#made.get(value);
     if (node?.op !== "constant") throw new InvariantError(`%${value} is not a constant`);
     return this.graph.constants.get(node.attributes.hash);
+  }
+}
+
+/** Makes the nodes of one insertion; type rules run as they are added. */
+export class Inserter {
+  readonly nodes: Node[] = [];
+
+  constructor(
+    readonly graph: Graph,
+    readonly types: Map<ValueName, TensorType>,
+    readonly origin: readonly string[],
+  ) {}
+
+  constant(tensor: Tensor, name: string): ValueName {
+    return this.add("constant", [], { hash: this.graph.constants.add(tensor) }, name);
+  }
+
+  add<Op extends OpName>(
+    op: Op,
+    inputs: readonly ValueName[],
+    attributes: OpAttributes[Op],
+    name: string,
+  ): ValueName {
+    const [type] = outputTypes(
+      op,
+      inputs.map((input) => this.types.get(input) ?? typeOf(this.graph, input)),
+      attributes,
+      {
+        constant: (hash) => this.graph.constants.get(hash),
+        state: (state) => this.graph.states.find((entry) => entry.name === state),
+      },
+    );
+    const taken = { has: (candidate: string) => this.types.has(candidate) || this.graph.types.has(candidate) };
+    const value = freshName(name, taken);
+    this.types.set(value, type);
+    this.nodes.push(makeNode(op, inputs, [value], attributes, op === "constant" ? [] : this.origin));
+    return value;
   }
 }
 
