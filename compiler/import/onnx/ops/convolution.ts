@@ -48,7 +48,9 @@ function transposePadding(
   const rank = kernel.length;
   const { attributes } = context.node;
   const outputPadding = attributes.ints("output_padding", new Array<number>(rank).fill(0));
-  if (outputPadding.length !== rank) return malformed(context, `output_padding must hold ${rank} integers`);
+  if (outputPadding.length !== rank || outputPadding.some((extra) => extra < 0)) {
+    return malformed(context, `output_padding is [${outputPadding}], it must hold ${rank} integers from 0 on`);
+  }
   const autoPad = autoPadOf(context);
   const explicit = padsAttribute(context, rank);
   const wantsShape = attributes.has("output_shape");

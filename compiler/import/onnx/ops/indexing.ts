@@ -67,6 +67,7 @@ function importTensorScatter(context: ImportContext): readonly ValueName[] {
   const { shape } = context.typeOf(cache);
   const target = context.typeOf(update).shape;
   const axis = context.axis(attributes.int("axis", -2), shape.length);
+  if (target.length !== shape.length) return malformed(context, `the ranks are ${shape.length} and ${target.length}`);
   const mode = attributes.string("mode", "linear");
   if (mode !== "linear" && mode !== "circular") return malformed(context, `mode is "${mode}"`);
   const steps = iota(context, target[axis], axis, shape.length);

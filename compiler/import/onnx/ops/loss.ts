@@ -32,6 +32,7 @@ function negativeLogLikelihood(
   const reduction = reductionOf(context);
   const ignored = attributes.has("ignore_index") ? attributes.int("ignore_index") : undefined;
   const { shape, element } = context.typeOf(target);
+  if (shape.length < 1) return malformed(context, "the target is a scalar");
   const { element: work } = context.typeOf(scores);
   const counted = ignored === undefined
     ? undefined

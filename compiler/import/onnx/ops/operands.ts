@@ -198,7 +198,7 @@ export function tableSize(context: ImportContext, entries: number): number {
 export function iota(context: ImportContext, extent: Extent, axis: number, rank: number): ValueName {
   const shape = Array.from({ length: rank }, (_, index) => (index === axis ? extent : 1));
   if (isStatic(extent)) {
-    const counts = Array.from({ length: extent }, (_, index) => index);
+    const counts = Array.from({ length: tableSize(context, extent) }, (_, index) => index);
     return integerConstant(context, shape.filter(isStatic), counts);
   }
   const ones = expanded(context, integerConstant(context, shape.map(() => 1), [1]), shape);
