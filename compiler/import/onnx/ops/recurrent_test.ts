@@ -99,6 +99,6 @@ Deno.test("sequences of different lengths give what onnxruntime gives", async ()
 Deno.test("an activation of each direction's own gives what onnxruntime gives", async () => {
   await assertLikeRuntime({
     ...cellModel("RNN", { ...plainCase, direction: "bidirectional" }),
-    attributes: { hidden_size: hidden, direction: "bidirectional", activations: ["Relu", "Softsign"] },
+    attributes: { hidden_size: hidden, direction: "bidirectional", activations: { strings: ["Relu", "Softsign"] } },
   }, cellBound);
 });
