@@ -130,9 +130,10 @@ class RecipeReader {
       places.set(key, this.place(value.offset));
       if (key !== "use" && key !== "targets" && key !== "ignore") given[key] = valueOf(value);
     }
-    for (const fault of readOptions(pass.options, given).faults) {
-      const at = entries.get(fault.key) ?? node;
-      this.report("Q0405", `Pass "${name}": ${fault.message}`, at.offset, fault.help);
+    const faults = readOptions(pass.options, given).faults
+      .map((fault) => ({ ...fault, offset: (entries.get(fault.key) ?? node).offset }));
+    for (const fault of faults.sort((a, b) => a.offset - b.offset)) {
+      this.report("Q0405", `Pass "${name}": ${fault.message}`, fault.offset, fault.help);
     }
     const targets = this.patterns(entries.get("targets"), "targets", places);
     const ignore = this.patterns(entries.get("ignore"), "ignore", places);
