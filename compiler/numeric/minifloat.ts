@@ -63,6 +63,7 @@ export function parseMinifloat(name: string): MinifloatFormat | undefined {
   const mantissaBits = Number(match[3]);
   const signed = match[1] === "";
   if (exponentBits < 1 || exponentBits + mantissaBits + (signed ? 1 : 0) > 16) return undefined;
+  // The pattern admits no other word.
   const specials = (match[4] ?? "none") as SpecialValues;
   const usual = signed ? standardBias(exponentBits, specials) : 2 ** (exponentBits - 1) - 1;
   return {

@@ -102,6 +102,7 @@ export function parseScheme(text: string): QuantScheme | undefined {
   return {
     format,
     block,
+    // The pattern admits no other word.
     step: match[3] as StepFormat,
     zeroPoint: match[4] !== undefined,
     ...(match[5] === undefined ? {} : { offset: true }),

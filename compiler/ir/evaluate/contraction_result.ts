@@ -37,8 +37,8 @@ export function floatSink(
   bias: PlainTensor | undefined,
 ): ResultSink {
   const offsets = bias === undefined ? undefined : readNumbers(bias);
-  const data = numberData(allocate(element, sizeOf(shape)));
-  const tensor = plainTensor(element, shape, data as PlainTensor<typeof element>["data"]);
+  const data = allocate(element, sizeOf(shape));
+  const tensor = plainTensor(element, shape, data);
   if (element === "bf16") {
     return { tensor, store: (index, channel, sum) => data[index] = encodeBf16(sum + (offsets?.[channel] ?? 0)) };
   }

@@ -1,6 +1,6 @@
 /** Gathers and scatters. */
 
-import { allocate, decodeBf16, encodeBf16, type TypedArray } from "../../numeric/element.ts";
+import { allocate, decodeBf16, type ElementType, encodeBf16, type TypedArray } from "../../numeric/element.ts";
 import type { OpAttributes, ScatterReduction } from "../node.ts";
 import { type PlainTensor, plainTensor, type QuantizedTensor, sizeOf, stridesOf, type Tensor } from "../tensor.ts";
 import { decodedTensor } from "./codes.ts";
@@ -28,12 +28,12 @@ export function evaluateGather(inputs: readonly Tensor[], { axis }: OpAttributes
 function takeDecoded(x: QuantizedTensor, axis: number, sources: readonly number[]): PlainTensor {
   const block = x.scheme.block[axis];
   if (block !== 1 && block !== "all") return takeAlong(decodedTensor(x), axis, sources);
-  const ofSteps = (tensor: PlainTensor): PlainTensor => (block === 1 ? takeAlong(tensor, axis, sources) : tensor);
+  const ofSteps = <E extends ElementType>(tensor: PlainTensor<E>): PlainTensor<E> =>
+    block === 1 ? takeAlong(tensor, axis, sources) : tensor;
   const codes = takeAlong(x.codes, axis, sources);
-  // The same elements, taken along an axis.
-  const steps = ofSteps(x.steps) as PlainTensor<"f32">;
-  const zeros = x.zeros === undefined ? undefined : ofSteps(x.zeros) as PlainTensor<"i32">;
-  const offsets = x.offsets === undefined ? undefined : ofSteps(x.offsets) as PlainTensor<"f32">;
+  const steps = ofSteps(x.steps);
+  const zeros = x.zeros === undefined ? undefined : ofSteps(x.zeros);
+  const offsets = x.offsets === undefined ? undefined : ofSteps(x.offsets);
   return decodedTensor({ ...x, shape: codes.shape, codes, steps, zeros, offsets });
 }
 

@@ -1,5 +1,6 @@
 /** Ops on states: append, readState, writeState. */
 
+import type { ElementType } from "../../numeric/element.ts";
 import type { OpAttributes } from "../node.ts";
 import { type PlainTensor, type QuantizedTensor, stridesOf, type Tensor } from "../tensor.ts";
 import type { Environment } from "./environment.ts";
@@ -43,7 +44,12 @@ function appendQuantized(held: QuantizedTensor, x: QuantizedTensor, axis: number
 }
 
 /** Writes x at rows past.. of the held tensor and returns the rows up to its end, dense. */
-function appendPlain<T extends PlainTensor>(held: T, x: T, axis: number, past: number): T {
+function appendPlain<E extends ElementType>(
+  held: PlainTensor<E>,
+  x: PlainTensor<E>,
+  axis: number,
+  past: number,
+): PlainTensor<E> {
   const strides = stridesOf(held.shape);
   copyStrided(
     x.shape,
@@ -51,8 +57,7 @@ function appendPlain<T extends PlainTensor>(held: T, x: T, axis: number, past: n
     { data: held.data, offset: past * strides[axis], strides },
   );
   const shape = held.shape.map((extent, index) => (index === axis ? past + x.shape[axis] : extent));
-  // Same element, hence the same storage class.
-  return readStrided(held, shape, 0, strides) as T;
+  return readStrided(held, shape, 0, strides);
 }
 
 export function evaluateReadState(
@@ -70,10 +75,9 @@ function copied(tensor: Tensor): Tensor {
   return { ...tensor, codes: copyPlain(tensor.codes), steps: copyPlain(tensor.steps), zeros, offsets };
 }
 
-function copyPlain<T extends PlainTensor>(tensor: T): T {
+function copyPlain<E extends ElementType>(tensor: PlainTensor<E>): PlainTensor<E> {
   const strides = stridesOf(tensor.shape);
-  // Same element, hence the same storage class.
-  return readStrided(tensor, tensor.shape, 0, strides) as T;
+  return readStrided(tensor, tensor.shape, 0, strides);
 }
 
 /** The graph evaluator stores the value when the run ends: the op itself passes it on. */

@@ -1,6 +1,6 @@
 /** The states of a graph between runs: KV caches and the like, zero at reset. */
 
-import { allocate } from "../../numeric/element.ts";
+import { allocate, type ElementType } from "../../numeric/element.ts";
 import { codeElement } from "../../numeric/number_format.ts";
 import { stepShape } from "../../numeric/scheme.ts";
 import { shapeBound, type SymbolTable } from "../extent.ts";
@@ -98,11 +98,10 @@ function zeroTensor(type: TensorType, symbols: SymbolTable): Tensor {
   };
 }
 
-function copyPlain<T extends PlainTensor>(tensor: T): T {
+function copyPlain<E extends ElementType>(tensor: PlainTensor<E>): PlainTensor<E> {
   const data = allocate(tensor.element, sizeOf(tensor.shape));
   new Uint8Array(data.buffer).set(new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength));
-  // Same element, hence the same storage class as the original.
-  return plainTensor(tensor.element, tensor.shape, data) as T;
+  return plainTensor(tensor.element, tensor.shape, data);
 }
 
 function copyTensor(tensor: Tensor): Tensor {

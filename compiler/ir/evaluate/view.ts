@@ -1,6 +1,6 @@
 /** Ops that only move data: reshape, transpose, expand, slice, pad, concat. */
 
-import { allocate } from "../../numeric/element.ts";
+import { allocate, type ElementType } from "../../numeric/element.ts";
 import { evaluateShape } from "../extent.ts";
 import type { OpAttributes } from "../node.ts";
 import { type PlainTensor, plainTensor, sizeOf, stridesOf, type Tensor } from "../tensor.ts";
@@ -53,12 +53,12 @@ export function evaluateSlice(
 }
 
 /** A dense tensor of `shape` read through strides. */
-export function readStrided(
-  x: PlainTensor,
+export function readStrided<E extends ElementType>(
+  x: PlainTensor<E>,
   shape: readonly number[],
   offset: number,
   strides: readonly number[],
-): PlainTensor {
+): PlainTensor<E> {
   const data = allocate(x.element, sizeOf(shape));
   copyStrided(shape, { data: x.data, offset, strides }, { data, offset: 0, strides: stridesOf(shape) });
   return plainTensor(x.element, shape, data);
@@ -148,7 +148,11 @@ function sourceIndex(index: number, extent: number, mode: "reflect" | "edge" | "
 }
 
 /** y[..., o, ...] = x[..., sources[o], ...] along `axis`; every source is in range. */
-export function takeAlong(x: PlainTensor, axis: number, sources: readonly number[]): PlainTensor {
+export function takeAlong<E extends ElementType>(
+  x: PlainTensor<E>,
+  axis: number,
+  sources: readonly number[],
+): PlainTensor<E> {
   const shape = x.shape.map((extent, index) => (index === axis ? sources.length : extent));
   const data = allocate(x.element, sizeOf(shape));
   const outer = sizeOf(x.shape.slice(0, axis));
