@@ -1,5 +1,7 @@
 /** Small builders of WebAssembly text: instructions as folded expressions, bodies as nested lines. */
 
+import { InvariantError } from "../../compiler/diagnostics.ts";
+
 /** Lines of a body; a nested list is one level deeper. */
 export type Lines = readonly (string | Lines)[];
 
@@ -124,6 +126,12 @@ export function printFunction(text: FunctionText): string {
     for (const match of line.matchAll(/\(local\.(?:get|set|tee) \$([A-Za-z0-9_]+)/g)) used.add(match[1]);
   }
   for (const parameter of text.parameters) used.delete(parameter);
+  for (const line of flatten(text.body)) {
+    const assigned = /\(local\.(?:set|tee) \$([A-Za-z0-9_]+)/.exec(line)?.[1];
+    if (assigned !== undefined && text.parameters.includes(assigned)) {
+      throw new InvariantError(`${text.name} assigns its parameter ${assigned}`);
+    }
+  }
   const out: string[] = [`(func $${text.name}`];
   for (const line of text.header) out.push(`  ;; ${line}`);
   for (const parameter of text.parameters) out.push(`  (param $${parameter} i32)`);

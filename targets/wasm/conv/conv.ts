@@ -10,15 +10,24 @@ import { selectDot } from "../dot/matmul.ts";
 import type { Declined, DotProblem } from "../dot/problem.ts";
 import { rowSpace } from "../dot/rows.ts";
 import type { KernelSelector, SelectContext } from "../kernel.ts";
-import { isPointwise, windowGeometry, windowSource } from "./window.ts";
+import { selectDepthwise } from "./depthwise_kernel.ts";
+import { isPointwise, type WindowGeometry, windowGeometry, windowSource } from "./window.ts";
 
 export const selectConv: KernelSelector = (region, context) => {
-  const problem = convProblem(region, context);
-  return "declined" in problem ? problem : selectDot(problem);
+  const found = convProblem(region, context);
+  if ("declined" in found) return found;
+  const depthwise = selectDepthwise(found.problem, found.geometry);
+  return "declined" in depthwise ? selectDot(found.problem) : depthwise;
 };
 
+/** A conv as a contraction of windows with one constant matrix. */
+export interface ConvProblem {
+  readonly problem: DotProblem;
+  readonly geometry: WindowGeometry;
+}
+
 /** Reads the geometry of a conv region. */
-export function convProblem(region: Region, { graph, symbols }: SelectContext): DotProblem | Declined {
+export function convProblem(region: Region, { graph, symbols }: SelectContext): ConvProblem | Declined {
   const node = region.main;
   if (node.op !== "conv") return { declined: "not a conv" };
   const [a, b, ...rest] = node.inputs;
@@ -38,7 +47,7 @@ export function convProblem(region: Region, { graph, symbols }: SelectContext): 
   if (rows === undefined) return { declined: "operands do not step along the rows" };
   const dense = groups === 1 && isPointwise(geometry);
   const entryBytes = schemeOf(aType) === undefined ? 4 : 1;
-  return {
+  const problem: DotProblem = {
     family: "conv",
     graph,
     a,
@@ -51,7 +60,7 @@ export function convProblem(region: Region, { graph, symbols }: SelectContext): 
     space: rows.space,
     source: dense ? undefined : windowSource(geometry, groups, entryBytes),
     sums: result.kind === "real" ? "real" : "integer",
-    finishOf: (panelColumns) =>
+    finishOf: (panelColumns, columns = view.groupColumns) =>
       planFinish({
         graph,
         result,
@@ -59,9 +68,10 @@ export function convProblem(region: Region, { graph, symbols }: SelectContext): 
         epilogue: region.epilogue,
         output: regionOutputs(region)[0],
         strides: rows.strides,
-        columns: view.groupColumns,
+        columns,
         width: view.columns,
         panelColumns,
       }),
   };
+  return { problem, geometry };
 }

@@ -64,7 +64,7 @@ export function matmulProblem(region: Region, { graph, symbols }: SelectContext)
     matrix: quantizedMatrix(tensor, view, columnAxis, depthAxis),
     space: rows.space,
     sums: result.kind === "real" ? "real" : "integer",
-    finishOf: (panelColumns) =>
+    finishOf: (panelColumns, columns = view.groupColumns) =>
       planFinish({
         graph,
         result,
@@ -72,7 +72,7 @@ export function matmulProblem(region: Region, { graph, symbols }: SelectContext)
         epilogue: region.epilogue,
         output: regionOutputs(region)[0],
         strides: rows.strides,
-        columns: view.columns,
+        columns,
         width: view.columns,
         panelColumns,
       }),

@@ -35,7 +35,8 @@ export interface DotProblem {
   readonly source?: RowSource;
   /** Whether sums are f32, scaled by the steps, or i32. */
   readonly sums: "real" | "integer";
-  readonly finishOf: (panelColumns: number) => Finish | Declined;
+  /** `columns` are those that panels run over before they begin anew: a group's when absent. */
+  readonly finishOf: (panelColumns: number, columns?: number) => Finish | Declined;
 }
 
 /** Panels no wider than the columns need. */
