@@ -1,6 +1,6 @@
 /** LSTM, GRU and RNN as one recurrent op. */
 
-import type { Extent } from "../../../ir/extent.ts";
+import { equalShapes, type Extent, printExtent } from "../../../ir/extent.ts";
 import { compare, select } from "../../../ir/expression.ts";
 import type { OpAttributes, RecurrentActivation, ValueName } from "../../../ir/node.ts";
 import type { ImportContext, OpImporterTable } from "../op_importer.ts";
@@ -111,9 +111,29 @@ function operandsOf(context: ImportContext, cell: Cell, directions: number, batc
   const bias = context.optional(3) ?? zeros([directions, 2 * gateCounts[cell] * hidden]);
   const peepholes = cell === "lstm" ? context.optional(7) : undefined;
   const rest = [w, r, bias, state(5)];
-  if (cell === "lstm") rest.push(state(6));
-  if (peepholes !== undefined) rest.push(peepholes);
+  const rows = gateCounts[cell] * hidden;
+  const wanted: (readonly Extent[])[] = [
+    [directions, rows, context.typeOf(sequence).shape[2]],
+    [directions, rows, hidden],
+    [directions, 2 * rows],
+    [directions, batch, hidden],
+  ];
+  if (cell === "lstm") {
+    rest.push(state(6));
+    wanted.push([directions, batch, hidden]);
+  }
+  if (peepholes !== undefined) {
+    rest.push(peepholes);
+    wanted.push([directions, 3 * hidden]);
+  }
+  rest.forEach((value, index) => checkShape(context, value, wanted[index]));
   return { x: sequence, rest, batch, hidden };
+}
+
+function checkShape(context: ImportContext, value: ValueName, wanted: readonly Extent[]): void {
+  const { shape } = context.typeOf(value);
+  if (equalShapes(shape, wanted)) return;
+  malformed(context, `an operand has the shape [${shape.map(printExtent)}], wanted [${wanted.map(printExtent)}]`);
 }
 
 function importRecurrent(context: ImportContext, cell: Cell): readonly ValueName[] {
