@@ -27,6 +27,8 @@ export interface LoopRunOptions {
   /** Whether maps run as epilogues of the nodes before them. */
   readonly fuse?: boolean;
   readonly tolerance?: Tolerance;
+  /** What is compiled, where it differs from what is evaluated: a mutant. */
+  readonly compiled?: Graph;
 }
 
 export function loopChoice(fuse: boolean): KernelChoice {
@@ -46,13 +48,18 @@ export function loopText(graph: Graph, fuse = false): string {
 export async function assertLoops(graph: Graph, options: LoopRunOptions = {}): Promise<void> {
   const { seed = 1, fuse = false, tolerance = () => 0, runs = [{}] } = options;
   const inputs = options.inputs ?? runs.map((symbols, index) => randomInputs(graph, seed + index, symbols));
-  const running = await startProgram(loopProgram(graph, fuse), "simd128", mathLibrary);
+  const running = await startProgram(loopProgram(options.compiled ?? graph, fuse), "simd128", mathLibrary);
   const states = new StateMemory(graph.states, graph.symbols);
   for (const given of inputs) {
     const { outputs } = evaluateGraph(graph, given, { states });
     const actual = await running.run(given);
     for (const [name, tensor] of Object.entries(outputs)) assertTensors(name, actual[name], tensor, tolerance);
   }
+}
+
+/** Asserts that the comparison sees the difference between a graph and a mutant of it. */
+export async function assertSeen(mutant: Graph, graph: Graph, options: LoopRunOptions = {}): Promise<void> {
+  await assert.rejects(assertLoops(graph, { ...options, compiled: mutant }), assert.AssertionError);
 }
 
 function assertTensors(name: string, actual: Tensor, expected: Tensor, tolerance: Tolerance): void {
