@@ -1,6 +1,18 @@
 /** Convolutions, pools and normalizations of TensorFlow.js, whose tensors keep their channels last, as IR nodes. */
 
-import { add, div, exp, max, min, mul, number, sigmoid, softplus, whereNegative } from "../onnx/ops/expressions.ts";
+import {
+  add,
+  div,
+  exp,
+  max,
+  min,
+  mul,
+  number,
+  sigmoid,
+  softplus,
+  sub,
+  whereNegative,
+} from "../onnx/ops/expressions.ts";
 import type { GraphBuilder } from "../../ir/build.ts";
 import { type Expression, input, literal, unary } from "../../ir/expression.ts";
 import { type Extent, isStatic, printExtent } from "../../ir/extent.ts";
@@ -177,6 +189,18 @@ export function mean(builder: GraphBuilder, x: ValueName, axes: readonly number[
   const count = axes.reduce((size, axis) => size * staticExtent(shape[axis], "averaged extent"), 1);
   const sum = builder.add("reduce", [x], { kind: "sum", axes, keepAxes });
   return builder.map(div(input(0), literal(count)), [sum], { name: "mean" });
+}
+
+/** x - max - log Σ exp(x - max) along one axis. */
+export function logSoftmax(builder: GraphBuilder, x: ValueName, axis: number): ValueName {
+  const largest = builder.add("reduce", [x], { kind: "max", axes: [axis], keepAxes: true });
+  const shifted = builder.map(sub(input(0), input(1)), [x, largest]);
+  const sum = builder.add("reduce", [builder.map(exp(input(0)), [shifted])], {
+    kind: "sum",
+    axes: [axis],
+    keepAxes: true,
+  });
+  return builder.map(sub(input(0), unary("log", input(1))), [shifted, sum], { name: "log_softmax" });
 }
 
 /** Activations by the names that Keras and the fused ops use; undefined for an unknown one. */

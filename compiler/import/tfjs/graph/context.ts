@@ -2,7 +2,7 @@
 
 import { fail } from "../../../diagnostics.ts";
 import { allocate, type ElementType } from "../../../numeric/element.ts";
-import { type Extent, isStatic, printExtent } from "../../../ir/extent.ts";
+import { type Extent, isStatic, multiplyExtents, printExtent } from "../../../ir/extent.ts";
 import type { ValueName } from "../../../ir/node.ts";
 import { type PlainTensor, plainTensor, sizeOf } from "../../../ir/tensor.ts";
 import type { TensorType } from "../../../ir/types.ts";
@@ -140,6 +140,18 @@ export function extentsValue(builder: FoldingBuilder, rank: 0 | 1, entries: read
   if (fixed.length < entries.length) return { kind: "extents", rank, entries };
   const data = Int32Array.from(fixed);
   return tensorValue(builder.constant(plainTensor("i32", rank === 0 ? [] : [fixed.length], data), { name: "extents" }));
+}
+
+export function shapeOf(context: TfContext, value: ValueName): readonly Extent[] {
+  return context.typeOf(value).shape;
+}
+
+/** Product of extents; a diagnostic when two of them are symbolic. */
+export function productOf(context: TfContext, extents: readonly Extent[]): Extent {
+  return extents.reduce<Extent>(
+    (size, extent) => multiplyExtents(size, extent) ?? context.fail("merges two sizes that are not fixed"),
+    1,
+  );
 }
 
 /** A constant filled with one number. */

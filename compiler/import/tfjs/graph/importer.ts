@@ -23,14 +23,23 @@ import type { TfWeight } from "../weights.ts";
 import { elementOf, type TfContext, tfContext, type TfImporterTable } from "./context.ts";
 import { applyExtentRule } from "./extents.ts";
 import { type NodeReference, readGraph, readReference, type TfFunction, type TfGraph, type TfNode } from "./node.ts";
+import { blockOps } from "./ops/blocks.ts";
 import { contractionOps } from "./ops/contraction.ts";
 import { elementwiseOps } from "./ops/elementwise.ts";
 import { rearrangeOps } from "./ops/rearrange.ts";
 import { reductionOps } from "./ops/reduction.ts";
+import { segmentOps } from "./ops/segment.ts";
 import { applyTextRule, isTextOp, outputNames } from "./text.ts";
 import { tensorValue, type TfValue } from "./value.ts";
 
-const importers: TfImporterTable = { ...elementwiseOps, ...contractionOps, ...reductionOps, ...rearrangeOps };
+const importers: TfImporterTable = {
+  ...elementwiseOps,
+  ...contractionOps,
+  ...reductionOps,
+  ...rearrangeOps,
+  ...blockOps,
+  ...segmentOps,
+};
 
 /** Ops that the importer itself reads. */
 const structural = new Set([

@@ -98,6 +98,23 @@ function readFunction(value: unknown): TfFunction {
   };
 }
 
+/** TensorFlow's numbers of its types, which some converters write instead of the names. */
+const typeNumbers: Readonly<Record<number, string>> = {
+  1: "DT_FLOAT",
+  2: "DT_DOUBLE",
+  3: "DT_INT32",
+  4: "DT_UINT8",
+  5: "DT_INT16",
+  6: "DT_INT8",
+  7: "DT_STRING",
+  8: "DT_COMPLEX64",
+  9: "DT_INT64",
+  10: "DT_BOOL",
+  14: "DT_BFLOAT16",
+  17: "DT_UINT16",
+  19: "DT_HALF",
+};
+
 /** Typed reads of one node's attributes. A wrong kind is a DiagnosticError at the node (Q0468). */
 export interface Attributes {
   int(name: string, fallback: number): number;
@@ -152,7 +169,9 @@ export function attributesOf(node: TfNode): Attributes {
     texts: (name) => list(name, "s").map((entry) => decodeText(entry) ?? malformed(name)),
     type: (name, fallback) => {
       const { type } = read(name);
-      return typeof type === "string" ? type : fallback;
+      if (type === undefined) return fallback;
+      if (typeof type === "string") return type;
+      return typeof type === "number" && Object.hasOwn(typeNumbers, type) ? typeNumbers[type] : malformed(name);
     },
     shape: (name) => {
       const { shape } = read(name);

@@ -207,6 +207,11 @@ function cases(): readonly OpCase[] {
     { op: "BroadcastTo", inputs: [fed(1, 3), ints(4, 3)], attributes: float },
     { op: "GatherV2", inputs: [fed(5, 3), ints(4, 0, 0), int(0)], attributes: { ...float, batch_dims: whole(0) } },
     { op: "GatherNd", inputs: [fed(3, 4), { kind: "ints", shape: [2, 2], values: [2, 1, 0, 3] }], attributes: float },
+    {
+      op: "ScatterNd",
+      inputs: [{ kind: "ints", shape: [3, 1], values: [4, 0, 4] }, fed(3, 2), ints(5, 2)],
+      attributes: float,
+    },
     { op: "ReverseV2", inputs: [fed(3, 4), ints(1)], attributes: float },
     {
       op: "OneHot",

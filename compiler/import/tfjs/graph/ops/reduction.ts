@@ -1,8 +1,8 @@
 /** Reductions, softmax, and ops that order entries, of TensorFlow graphs. */
 
-import { binary, compare, type Expression, input, unary } from "../../../../ir/expression.ts";
+import { binary, compare, input, unary } from "../../../../ir/expression.ts";
 import type { OpAttributes } from "../../../../ir/node.ts";
-import { mean } from "../../kernels.ts";
+import { logSoftmax, mean } from "../../kernels.ts";
 import type { TfContext, TfImporter, TfImporterTable } from "../context.ts";
 import { tensorValue, type TfValue } from "../value.ts";
 
@@ -58,16 +58,9 @@ function importSoftmax(context: TfContext): readonly TfValue[] {
   return [tensorValue(context.builder.add("softmax", [x], { axis: context.typeOf(x).shape.length - 1 }))];
 }
 
-/** x - max - log Σ exp(x - max) over the last axis. */
 function importLogSoftmax(context: TfContext): readonly TfValue[] {
-  const { builder } = context;
   const x = context.tensor(0);
-  const axes = [context.typeOf(x).shape.length - 1];
-  const subtract: Expression = binary("sub", input(0), input(1));
-  const shifted = builder.map(subtract, [x, builder.add("reduce", [x], { kind: "max", axes, keepAxes: true })]);
-  const powers = builder.map(unary("exp", input(0)), [shifted]);
-  const sum = builder.add("reduce", [powers], { kind: "sum", axes, keepAxes: true });
-  return [tensorValue(builder.map(binary("sub", input(0), unary("log", input(1))), [shifted, sum]))];
+  return [tensorValue(logSoftmax(context.builder, x, context.typeOf(x).shape.length - 1))];
 }
 
 function importCumulative(kind: "sum" | "prod"): TfImporter {
