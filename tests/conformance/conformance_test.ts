@@ -12,7 +12,11 @@ import { prepareCase, runCase } from "./run_case.ts";
 import { runners } from "./runner.ts";
 import { runSuite } from "./suite.ts";
 
-const archives = ["onnx-conformance-1.12/node.tar.gz", "onnx-conformance-1.23/node.tar.gz"];
+const archives = [
+  "onnx-conformance-1.12/node.tar.gz",
+  "onnx-conformance-1.12/pytorch-operator_simple.tar.gz",
+  "onnx-conformance-1.23/node.tar.gz",
+];
 
 for (const archive of archives) {
   sharedTest(

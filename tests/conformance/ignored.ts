@@ -14,17 +14,21 @@ const training = "training op";
 const laterOpset = "op of an opset after 24";
 
 export const ignored: readonly Ignored[] = [
-  { pattern: /^(adagrad|adam|momentum|nesterov_momentum)(_|$)/, reason: training },
+  { pattern: /^(adagrad|adam|gradient|momentum|nesterov_momentum)(_|$)/, reason: training },
   { pattern: /^training_dropout(_default)?(_mask)?$/, reason: random },
   { pattern: /^bernoulli/, reason: random },
   { pattern: /^(identity_opt|if_opt|loop16_seq_none|optional_)/, reason: noTensors },
   { pattern: /^(identity_sequence|if_seq|loop13_seq|sequence_)/, reason: noTensors },
   { pattern: /^cast(like)?_(\w+_to_STRING|STRING_to_\w+)/, reason: noStrings },
-  { pattern: /^strnormalizer_/, reason: noStrings },
+  { pattern: /^(strnormalizer|strnorm_model)_/, reason: noStrings },
   { pattern: /^tfidfvectorizer_/, reason: "counts n-grams: text preparation, not arithmetic" },
   { pattern: /^(nonmaxsuppression|nonzero|unique)_/, reason: dataDependent },
   { pattern: /^det_/, reason: "determinants are not expressed in Quern's ops" },
   { pattern: /^(basic_)?deform_conv_/, reason: "windows that move with the data are not expressed in Quern's ops" },
+  {
+    pattern: /^operator_(add_|addconstant|addmm|basic|mm$|non_float_params|params|pow)/,
+    reason: "opset 6 says by attributes how operands broadcast",
+  },
   { pattern: /^scan_sum$/, reason: "Scan of opset 8 has a batch axis that later opsets dropped" },
   { pattern: /^flexattention(?!.*_expanded)/, reason: laterOpset },
   { pattern: /^(bitcast|causal_conv_with_state|linear_attention|swiglu)(?!.*_expanded)/, reason: laterOpset },

@@ -18,6 +18,12 @@ export function kernelOf(context: ImportContext, weights: ValueName): readonly n
   return kernel;
 }
 
+/** The attribute `group`, 1 when absent. */
+function groupsOf(context: ImportContext): number {
+  const groups = context.node.attributes.int("group", 1);
+  return groups >= 1 ? groups : malformed(context, `group is ${groups}`);
+}
+
 function importConv(context: ImportContext): readonly ValueName[] {
   const [x, weights, bias] = [context.input(0), context.input(1), context.optional(2)];
   const { shape } = context.typeOf(x);
@@ -31,7 +37,7 @@ function importConv(context: ImportContext): readonly ValueName[] {
     dilations: window.dilations,
     pads: window.pads,
     layout: "channelsFirst",
-    groups: context.node.attributes.int("group", 1),
+    groups: groupsOf(context),
     hasBias: bias !== undefined,
     result: { kind: "real" },
   })];
@@ -80,7 +86,7 @@ function importConvTranspose(context: ImportContext): readonly ValueName[] {
   const strides = perAxisAttribute(context, "strides", rank);
   const dilations = perAxisAttribute(context, "dilations", rank);
   const { pads, outputPadding } = transposePadding(context, x, kernel, strides, dilations);
-  const groups = context.node.attributes.int("group", 1);
+  const groups = groupsOf(context);
   return [context.builder.add("convTranspose", bias === undefined ? [x, weights] : [x, weights, bias], {
     strides,
     dilations,
