@@ -40,6 +40,7 @@ export async function importGguf(path: string, options: ImportOptions): Promise<
 /** As `importGguf`, from an open source. Throws a DiagnosticError. */
 export async function importGgufSource(source: ByteSource, options: ImportOptions): Promise<Outcome<ImportedModel>> {
   const header = await readGgufHeader(source);
+  refuseSplit(header, source.name);
   const config = readGgufConfig(header.metadata, header.tensors, readDivisors(source, header));
   const { description } = config;
   const faults = weightFaults(config, header);
@@ -66,6 +67,16 @@ export async function importGgufSource(source: ByteSource, options: ImportOption
     ...tokenizer.warnings,
     ...contextWarnings(served.context, description.maximumPositions),
   ]);
+}
+
+/** A file that is one of several holds only some of the tensors. */
+function refuseSplit({ metadata }: GgufHeader, name: string): void {
+  const count = metadata["split.count"];
+  if (typeof count !== "number" || count <= 1) return;
+  fail("Q0443", `"${name}" is one of ${count} files of a split model`, {
+    node: "split.count",
+    help: "Join them first: llama-gguf-split --merge FIRST.gguf WHOLE.gguf",
+  });
 }
 
 const divisorsName = "rope_freqs.weight";

@@ -32,6 +32,7 @@ const harmlessKeys = new Set([
   "initializer_range",
   "is_llama_config",
   "label2id",
+  "max_window_layers",
   "model_type",
   "output_attentions",
   "output_hidden_states",
@@ -109,9 +110,10 @@ function readDescription(fields: Fields, architecture: Architecture): DecoderDes
   const { defaults } = architecture;
   const hidden = fields.int("hidden_size", undefined, 1);
   const heads = fields.int("num_attention_heads", undefined, 1);
+  const isNull = fields.object.num_key_value_heads === null;
   const keyValueHeads = fields.int(
     "num_key_value_heads",
-    defaults.keyValueHeads === "heads" ? heads : defaults.keyValueHeads,
+    defaults.keyValueHeads === "heads" || isNull ? heads : defaults.keyValueHeads,
     1,
   );
   if (heads % keyValueHeads !== 0) {
