@@ -15,6 +15,10 @@ import { foldPad } from "./fold/fold_pad.ts";
 import { integerArithmetic } from "./integer/integer_arithmetic.ts";
 import { quantizeActivations } from "./quantize/quantize_activations.ts";
 import { quantizeWeights } from "./quantize/quantize_weights.ts";
+import { foldNormGain } from "./transform/fold_norm_gain.ts";
+import { rotate } from "./transform/rotate.ts";
+import { raiseAttention } from "./raise/raise_attention.ts";
+import { raiseNorm } from "./raise/raise_norm.ts";
 
 /** Run before the recipe's own passes: the function stays the same, its form becomes the one that the others expect. */
 export const preparation: readonly Pass[] = [
@@ -23,6 +27,9 @@ export const preparation: readonly Pass[] = [
   mergeViews,
   inlineScalars,
   mergeCommonSubexpressions,
+  raiseNorm,
+  raiseAttention,
+  mergeViews,
   foldPad,
   foldBias,
   foldBatchNorm,
@@ -31,6 +38,8 @@ export const preparation: readonly Pass[] = [
 
 /** What recipes choose from, in the order that the methods depend on. */
 export const methods: readonly Pass[] = [
+  foldNormGain,
+  rotate,
   calibrate,
   quantizeWeights,
   quantizeActivations,

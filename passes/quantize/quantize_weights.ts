@@ -1,13 +1,24 @@
+import { fail } from "../../compiler/diagnostics.ts";
 import { intFormat, type NumberFormat, parseFormat } from "../../compiler/numeric/number_format.ts";
 import type { QuantScheme, StepFormat } from "../../compiler/numeric/scheme.ts";
-import { isPlain, type PlainTensor, plainTensor } from "../../compiler/ir/tensor.ts";
+import { isPlain, type PlainTensor, plainTensor, type QuantizedTensor } from "../../compiler/ir/tensor.ts";
+import type { Graph } from "../../compiler/ir/graph.ts";
 import type { Node, ValueName } from "../../compiler/ir/node.ts";
 import { sweep } from "../../compiler/rewrite/drive.ts";
-import { booleanOption, choiceOption, integerOption, nullable, textOption } from "../../compiler/rewrite/options.ts";
-import { definePass } from "../../compiler/rewrite/pass.ts";
+import {
+  booleanOption,
+  choiceOption,
+  integerOption,
+  nullable,
+  numberOption,
+  textOption,
+} from "../../compiler/rewrite/options.ts";
+import { type CalibrationData, definePass } from "../../compiler/rewrite/pass.ts";
 import { PatchBuilder } from "../../compiler/rewrite/patch.ts";
 import { declined, patched, type Rule } from "../../compiler/rewrite/rule.ts";
-import type { GraphView } from "../../compiler/rewrite/view.ts";
+import { type GraphView, Rewriting } from "../../compiler/rewrite/view.ts";
+import { spread } from "../calibrate/calibrate.ts";
+import { isSolvable, type SolveJob, solveWeights } from "../solve/solve_weights.ts";
 import { encodeTensor } from "./encode_tensor.ts";
 import { isHead } from "./head.ts";
 
@@ -25,6 +36,20 @@ const options = {
   clip: choiceOption(["none", "search"], "search", "Fit the range by squared error, or take it whole"),
   step: choiceOption(["f32", "f16", "bf16"], "f32", "Storage format of the steps"),
   head: choiceOption(["quantize", "float"], "quantize", "What to do with the layer that makes the model's output"),
+  solver: choiceOption(
+    ["nearest", "gptq", "descent"],
+    "nearest",
+    "How codes are chosen; gptq and descent want calibration",
+  ),
+  damping: numberOption({ min: 1e-6, max: 1 }, 0.01, "gptq: added to the Hessian's diagonal, as a share of its mean"),
+  sweeps: integerOption({ min: 0, max: 50 }, 0, "Sweeps of coordinate descent, after gptq or from the nearest codes"),
+  samples: integerOption({ min: 1, max: 4096 }, 32, "Calibration samples that solvers look at"),
+  "input-bits": integerOption(
+    { min: 0, max: 8 },
+    0,
+    "Solvers see inputs as per-token codes of this width; 0 for float",
+  ),
+  "input-symmetric": booleanOption(true, "Those codes have no zero point"),
 } as const;
 
 interface WeightRecipe {
@@ -53,12 +78,15 @@ export const quantizeWeights = definePass({
   exactness: "lossy",
   needs: [],
   options,
-  run: (graph, scope) => {
+  run: async (graph, scope) => {
     const { format: name, bits, symmetric, ...rest } = scope.options;
     const recipe: WeightRecipe = { ...rest, ...formatOf(name, bits, symmetric) };
     const total = graph.nodes.length;
     let seen = 0;
-    const result = sweep(graph, [quantizeRule(recipe)], (node) => {
+    const solved = scope.options.solver === "nearest"
+      ? noneSolved
+      : await solveAll(graph, recipe, scope.options, scope);
+    const result = sweep(graph, [quantizeRule(recipe, solved)], (node) => {
       scope.onProgress?.(seen++ / total);
       return scope.selects(node);
     });
@@ -73,9 +101,65 @@ function formatOf(name: string, bits: number | null, symmetric: boolean): { form
   return { format: intFormat(bits ?? stated.bits, symmetric), zeroPoint: !symmetric };
 }
 
+const noneSolved: ReadonlyMap<ValueName, QuantizedTensor> = new Map();
+
+interface SolverOptions {
+  readonly solver: "nearest" | "gptq" | "descent";
+  readonly damping: number;
+  readonly sweeps: number;
+  readonly samples: number;
+  readonly "input-bits": number;
+  readonly "input-symmetric": boolean;
+}
+
+interface SolverScope {
+  readonly calibration?: CalibrationData;
+  readonly selects: (node: Node) => boolean;
+  readonly onProgress?: (fraction: number) => void;
+}
+
+/** Codes of every selected matmul by the solver, on the grids that round to nearest would use. */
+function solveAll(
+  graph: Graph,
+  recipe: WeightRecipe,
+  options: SolverOptions,
+  scope: SolverScope,
+): Promise<ReadonlyMap<ValueName, QuantizedTensor>> {
+  if (scope.calibration === undefined) {
+    return fail("Q0410", `Solver "${options.solver}" of "quantize-weights" needs calibration samples`, {
+      help: `Give --calibration, or set "solver": "nearest"`,
+    });
+  }
+  const view = new Rewriting(graph);
+  const jobs = graph.nodes.flatMap((node): SolveJob[] => {
+    if (node.op !== "matmul" || !scope.selects(node) || (recipe.head === "float" && isHead(node, view))) return [];
+    const weights = view.constantOf(node.inputs[1]);
+    const bias = node.attributes.hasBias ? view.constantOf(node.inputs[2]) : undefined;
+    if (weights === undefined || !isPlain(weights, "f32") || weights.shape.length !== 2) return [];
+    if (node.attributes.result.kind !== "real" || (bias !== undefined && !isPlain(bias, "f32"))) return [];
+    if (!isSolvable(graph, { input: node.inputs[0] })) return [];
+    const oriented = node.attributes.transposeB ? weights : transposedMatrix(weights);
+    return [{
+      output: node.outputs[0],
+      input: node.inputs[0],
+      weights: oriented,
+      grid: encodeTensor(oriented, { scheme: schemeOf(node, oriented, recipe), clip: recipe.clip }),
+      ...(bias === undefined ? {} : { bias }),
+    }];
+  });
+  return solveWeights(graph, jobs, spread(scope.calibration, options.samples), {
+    solver: options.solver === "gptq" ? "gptq" : "descent",
+    damping: options.damping,
+    activationOrder: true,
+    sweeps: options.sweeps,
+    inputBits: options["input-bits"],
+    inputZeroPoint: !options["input-symmetric"],
+  }, scope.onProgress);
+}
+
 type Weighted = Extract<Node, { readonly op: "conv" | "matmul" }>;
 
-function quantizeRule(recipe: WeightRecipe): Rule {
+function quantizeRule(recipe: WeightRecipe, solved: ReadonlyMap<ValueName, QuantizedTensor>): Rule {
   return {
     name: "quantize-weights",
     rewrite: (node, view) => {
@@ -86,17 +170,23 @@ function quantizeRule(recipe: WeightRecipe): Rule {
       if (!isPlain(weights, "f32")) return declined(`the weights are ${weights.element}, not f32`);
       if (node.attributes.result.kind !== "real" || view.typeOf(node.inputs[0]).element !== "f32") return undefined;
       if (recipe.head === "float" && isHead(node, view)) return declined("it makes the model's output");
-      return patched(withCodes(node, weights, recipe, view));
+      return patched(withCodes(node, weights, recipe, view, solved.get(node.outputs[0])));
     },
   };
 }
 
-function withCodes(node: Weighted, weights: PlainTensor<"f32">, recipe: WeightRecipe, view: GraphView) {
+function withCodes(
+  node: Weighted,
+  weights: PlainTensor<"f32">,
+  recipe: WeightRecipe,
+  view: GraphView,
+  solved: QuantizedTensor | undefined,
+) {
   const patch = new PatchBuilder("quantize-weights", view);
   patch.remove(node);
   const isFlat = node.op === "matmul" && weights.shape.length === 2;
   const oriented = isFlat && !node.attributes.transposeB ? transposedMatrix(weights) : weights;
-  const encoded = encodeTensor(oriented, { scheme: schemeOf(node, oriented, recipe), clip: recipe.clip });
+  const encoded = solved ?? encodeTensor(oriented, { scheme: schemeOf(node, oriented, recipe), clip: recipe.clip });
   const origin = view.producer(node.inputs[1])?.origin ?? [];
   const codes = patch.constant(encoded, { name: "w", origin });
   const inputs: ValueName[] = [node.inputs[0], codes, ...node.inputs.slice(2)];
