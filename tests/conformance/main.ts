@@ -3,7 +3,7 @@
 import process from "node:process";
 import cliProgress from "cli-progress";
 import { sharedFile } from "../support/models.ts";
-import { readCases } from "./node_case.ts";
+import { type NodeCase, readCases } from "./node_case.ts";
 import { closingLine, failureList, ignoredTable, resultTable } from "./report.ts";
 import { runners } from "./runner.ts";
 import { runSuite, type SuiteEntry } from "./suite.ts";
@@ -11,9 +11,17 @@ import { runSuite, type SuiteEntry } from "./suite.ts";
 /** What is run when nothing is named. */
 const defaultArchives = ["onnx-conformance-1.12/node.tar.gz"];
 
-async function runPath(path: string): Promise<readonly SuiteEntry[]> {
-  const cases = await readCases(path);
-  if (cases.length === 0) throw new Error(`${path} holds no node tests (test_NAME/model.onnx)`);
+/** The tests of an archive or folder; a line that says what is wrong when there are none. */
+async function casesOf(path: string): Promise<readonly NodeCase[] | string> {
+  try {
+    const cases = await readCases(path);
+    return cases.length > 0 ? cases : `${path} holds no node tests (test_NAME/model.onnx)`;
+  } catch (error) {
+    return `Cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
+async function runCases(cases: readonly NodeCase[]): Promise<readonly SuiteEntry[]> {
   const bar = new cliProgress.SingleBar(
     { format: "{bar} {value} of {total} tests", stream: process.stderr, clearOnComplete: true, noTTYOutput: false },
     cliProgress.Presets.shades_classic,
@@ -41,10 +49,18 @@ async function main(paths: readonly string[]): Promise<number> {
     return 2;
   }
   const entries: SuiteEntry[] = [];
-  for (const path of chosen) entries.push(...await runPath(path));
+  for (const path of chosen) {
+    const cases = await casesOf(path);
+    if (typeof cases === "string") {
+      console.error(cases);
+      return 2;
+    }
+    entries.push(...await runCases(cases));
+  }
   const failures = failureList(entries);
   console.log(resultTable(entries, runners.map(({ name }) => name)));
-  console.log(`\nIgnored:\n${ignoredTable(entries)}`);
+  const reasons = ignoredTable(entries);
+  if (reasons !== "") console.log(`\nIgnored:\n${reasons}`);
   if (failures !== "") console.log(`\nFailed:\n${failures}`);
   console.log(`\n${closingLine(entries)}`);
   return failures === "" ? 0 : 1;
