@@ -4,6 +4,7 @@ import {
   type Diagnostic,
   DiagnosticError,
   errorDiagnostic,
+  fail,
   failure,
   type Outcome,
   success,
