@@ -1,7 +1,6 @@
 /** Pools: maxima, means and p-norms over windows, and the places of the maxima. */
 
 import type { OpAttributes } from "../../../compiler/ir/node.ts";
-import { type ElementType, isFloat } from "../../../compiler/numeric/element.ts";
 import type { Lowering } from "../context.ts";
 import { addIndex, extentIndex, minIndex, mulIndex, subIndex } from "../index.ts";
 import { load, type Operand } from "../operand.ts";
@@ -42,7 +41,7 @@ export function lowerPool(lowering: Lowering, attributes: OpAttributes["pool"]):
   const { kind, kernel, norm } = attributes;
   const x = lowering.input(0, "x");
   const axes = windowAxes(attributes.layout, x.shape.length);
-  const element = sumElement(kind, x.element);
+  const element = kind === "max" ? x.element : accumulatorOf(x.element);
   forIndices(b, lowering.resultShape(), "independent", (indices) => {
     const outputs = axes.spatial.map((axis) => indices[axis]);
     const ranges = windowRanges(lowering, x, axes, outputs, kernel, attributes, attributes.outputExtents);
@@ -68,13 +67,6 @@ export function lowerPool(lowering: Lowering, attributes: OpAttributes["pool"]):
     ? "mean_k x[o, k]"
     : "(sum_k |x[o, k]|^p)^(1/p)";
   return [`y[o] = ${algebra}, ${window}`];
-}
-
-/** Means of integers truncate an exact sum; p-norms of integers go through f64. */
-function sumElement(kind: OpAttributes["pool"]["kind"], element: ElementType): ElementType {
-  if (kind === "max") return element;
-  if (isFloat(element)) return accumulatorOf(element);
-  return kind === "average" ? "i64" : "f64";
 }
 
 function termOf(lowering: Lowering, kind: "average" | "lp", norm: number, norms: Scalar, value: Scalar): Scalar {
