@@ -2,6 +2,7 @@
 
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { Node } from "../../compiler/ir/node.ts";
+import { selectAttention } from "./attention/select.ts";
 import { selectConv } from "./conv/conv.ts";
 import { selectMatmul } from "./dot/matmul.ts";
 import { InvariantError } from "../../compiler/diagnostics.ts";
@@ -10,7 +11,7 @@ import type { KernelSelector, SelectContext, WasmKernel } from "./kernel.ts";
 import { selectLoops } from "./loops/select.ts";
 
 /** Tuned families, tried in order. */
-const families: readonly KernelSelector[] = [selectMatmul, selectConv];
+const families: readonly KernelSelector[] = [selectMatmul, selectConv, selectAttention];
 
 /** The first tuned kernel that takes the region, or why each declined. */
 export const selectTuned: KernelSelector = (region, context) => {
