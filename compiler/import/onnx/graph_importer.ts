@@ -109,6 +109,11 @@ function guarded<T>(session: Session, place: string, body: () => T): T | undefin
       session.diagnostics.push(...error.diagnostics.map((diagnostic) => ({ node: place, ...diagnostic })));
     } else if (error instanceof TypeFault) {
       session.diagnostics.push(errorDiagnostic("Q1030", `Cannot import "${place}": ${error.message}`, { node: place }));
+    } else if (error instanceof RangeError && /array length|allocation failed/i.test(error.message)) {
+      // A size that a file states at will: the list that it asks for does not fit into memory.
+      session.diagnostics.push(
+        errorDiagnostic("Q1011", `"${place}" asks for more memory than there is`, { node: place }),
+      );
     } else {
       throw error;
     }
