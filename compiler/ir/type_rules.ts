@@ -16,7 +16,7 @@ import {
   symbolic,
 } from "./extent.ts";
 import type { State } from "./graph.ts";
-import type { ContractionResult, OpAttributes, OpName } from "./node.ts";
+import type { ContractionResult, OpAttributes, OpName, WindowAttributes } from "./node.ts";
 import type { Tensor } from "./tensor.ts";
 import { typeOfTensor } from "./tensor.ts";
 import { printType, quantizedType, type TensorType, tensorType } from "./types.ts";
@@ -176,6 +176,15 @@ function checkScheme(scheme: QuantScheme, rank: number): void {
   }
 }
 
+/** A mask is bool or float and broadcasts to [B, H, T, S]. */
+function attentionMask(mask: TensorType, scores: readonly Extent[]): void {
+  plainOperand(mask, "mask");
+  if (mask.element !== "bool" && !isFloat(mask.element)) fault(`mask is ${printType(mask)}, wants bool or float`);
+  if (mask.shape.length > 4 || !equalShapes(broadcastShapes(mask.shape, scores), scores)) {
+    fault(`mask ${printType(mask)} does not broadcast to [${scores.map(printExtent)}]`);
+  }
+}
+
 function dropAxes(shape: readonly Extent[], axes: readonly number[], keep: boolean): Extent[] {
   return keep
     ? shape.map((extent, axis) => (axes.includes(axis) ? 1 : extent))
@@ -196,11 +205,34 @@ function sameElement(x: TensorType, updates: TensorType): void {
   if (x.element !== updates.element) fault(`updates are ${updates.element}, the operand is ${x.element}`);
 }
 
+/** The lists of a windowed op have one entry per spatial axis, pads two. */
+function windowLists(
+  rank: number,
+  lists: {
+    readonly strides: readonly number[];
+    readonly dilations: readonly number[];
+    readonly pads: readonly number[];
+    readonly kernel?: readonly number[];
+    readonly outputPadding?: readonly number[];
+    readonly outputExtents?: readonly number[];
+  },
+): void {
+  const { strides, dilations, pads, kernel, outputPadding, outputExtents } = lists;
+  if (rank < 1) fault("needs at least one spatial axis");
+  if (pads.length !== 2 * rank) fault(`has ${pads.length} pads for ${rank} spatial axes`);
+  for (const [name, list] of Object.entries({ strides, dilations, kernel, outputPadding, outputExtents })) {
+    if (list !== undefined && list.length !== rank) fault(`has ${list.length} ${name} for ${rank} spatial axes`);
+  }
+}
+
 /** The output shape when an explicit list of extents replaces the spatial ones. */
-function pooledShape(x: TensorType, layout: "channelsFirst" | "channelsLast", extents: readonly number[]): Extent[] {
-  const axes = spatialAxes(layout, x.shape.length);
-  if (axes.length !== extents.length) fault(`has ${extents.length} output extents for ${axes.length} spatial axes`);
-  return x.shape.map((extent, axis) => (axes.includes(axis) ? extents[axes.indexOf(axis)] : extent));
+function pooledShape(
+  x: TensorType,
+  attributes: WindowAttributes & Pick<OpAttributes["pool"], "outputExtents">,
+): Extent[] {
+  const axes = spatialAxes(attributes.layout, x.shape.length);
+  windowLists(axes.length, attributes);
+  return x.shape.map((extent, axis) => axes.includes(axis) ? attributes.outputExtents[axes.indexOf(axis)] : extent);
 }
 
 export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
@@ -248,9 +280,7 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
       fault(`group count is ${groups}, weights have ${perGroup} channels per group, input channels are ${inChannels}`);
     }
     if (outChannels % groups !== 0) fault(`${outChannels} output channels do not divide into ${groups} groups`);
-    if (strides.length !== axes.length || dilations.length !== axes.length || pads.length !== 2 * axes.length) {
-      fault(`strides, dilations and pads must fit ${axes.length} spatial axes`);
-    }
+    windowLists(axes.length, attributes);
     const shape = x.shape.map((extent, axis) => {
       if (axis === 0) return extent;
       if (axis === channelAxis) return outChannels;
@@ -269,6 +299,7 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
     if (x.shape.length < 3 || x.shape.length !== w.shape.length) {
       fault("input and weights must have equal rank of 3 or more");
     }
+    windowLists(x.shape.length - 2, { strides, dilations, pads, outputPadding });
     if (!equalExtents(x.shape[1], w.shape[0])) {
       fault(`input channels ${printExtent(x.shape[1])} meet weights ${printType(w)}`);
     }
@@ -281,16 +312,17 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
     return [tensorType(x.element, [x.shape[0], staticExtent(w.shape[1], "weight channels") * groups, ...spatial])];
   },
 
-  pool: (inputs, { layout, outputExtents }) => {
+  pool: (inputs, attributes) => {
     arity(inputs, 1);
-    plainOperand(inputs[0], "operand");
-    return [tensorType(inputs[0].element, pooledShape(inputs[0], layout, outputExtents))];
+    if (attributes.kind === "max") plainOperand(inputs[0], "operand");
+    else floatOperand(inputs[0], "operand");
+    return [tensorType(inputs[0].element, pooledShape(inputs[0], attributes))];
   },
 
-  poolIndices: (inputs, { layout, outputExtents }) => {
+  poolIndices: (inputs, attributes) => {
     arity(inputs, 1);
     plainOperand(inputs[0], "operand");
-    return [tensorType("i64", pooledShape(inputs[0], layout, outputExtents))];
+    return [tensorType("i64", pooledShape(inputs[0], attributes))];
   },
 
   reduce: (inputs, { axes, keepAxes }) => {
@@ -332,6 +364,8 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
     const [x, cos] = inputs;
     if (x.shape.length !== 4 || cos.shape.length !== 2) fault("wants x[B,T,H,D] and tables [P,R/2]");
     if (cos.shape[1] !== extent / 2) fault(`tables have ${printExtent(cos.shape[1])} columns, wants ${extent / 2}`);
+    const [rows, length] = [cos.shape[0], x.shape[1]];
+    if (isStatic(rows) && isStatic(length) && rows < length) fault(`tables have ${rows} rows for ${length} positions`);
     return sameAsInput(inputs);
   },
 
@@ -344,6 +378,11 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
     if (heads % groups !== 0) fault(`${heads} heads are not a multiple of ${groups} key heads`);
     if (!equalExtents(q.shape[3], k.shape[3])) fault("query and key head extents differ");
     if (!equalExtents(k.shape[1], v.shape[1])) fault("keys and values differ in length");
+    floatOperand(q, "query");
+    for (const type of [k, v]) {
+      if (type.element !== q.element) fault(`query is ${printType(q)}, keys and values are ${printType(type)}`);
+    }
+    if (inputs.length > 3) attentionMask(inputs[3], [q.shape[0], q.shape[2], q.shape[1], k.shape[1]]);
     return [tensorType(q.element, [q.shape[0], q.shape[1], q.shape[2], v.shape[3]])];
   },
 

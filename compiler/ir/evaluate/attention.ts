@@ -7,7 +7,7 @@ import { type Environment, plainInput } from "./environment.ts";
 import { floatData, readNumbers, storeNumbers } from "./numbers.ts";
 import { decodedOperand } from "./operand_rows.ts";
 import { broadcastStrides } from "./strided.ts";
-import { InvariantError } from "../../diagnostics.ts";
+import { fail } from "../../diagnostics.ts";
 
 export function evaluateRope(
   inputs: readonly Tensor[],
@@ -20,7 +20,11 @@ export function evaluateRope(
   const [rows, half] = plainInput(inputs, 1).shape;
   const [batch, length, heads, width] = x.shape;
   const first = fromPast ? environment.states.past : 0;
-  if (first + length > rows) throw new InvariantError(`rope needs ${first + length} table rows, has ${rows}`);
+  if (first + length > rows) {
+    fail("Q0122", `Position ${first + length - 1} has no rotation: the tables of rope have ${rows} rows`, {
+      help: "Reset or rewind the states, or compile with a longer context",
+    });
+  }
   const result = readNumbers(x);
   const step = interleaved ? 1 : half;
   for (let row = 0; row < batch * length * heads; row++) {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { codesOf, entriesOf } from "../../../tests/support/naive_tensor.ts";
 import { allSamples, randomInputs } from "../../../tests/support/op_samples.ts";
 import { randomTensor } from "../../../tests/support/random_tensor.ts";
@@ -10,8 +11,10 @@ import { binary, input, literal } from "../expression.ts";
 import { evaluateShape, symbolic } from "../extent.ts";
 import { type Graph, typeOf } from "../graph.ts";
 import { parseGraph } from "../parse.ts";
+import { printGraph } from "../print.ts";
 import { floatTensor, type Tensor, typeOfTensor } from "../tensor.ts";
 import { printType, tensorType } from "../types.ts";
+import { verify } from "../verify.ts";
 import { evaluateGraph, StateMemory } from "./mod.ts";
 
 function parsed(text: string): Graph {
@@ -222,4 +225,43 @@ Deno.test("the quantized cache keeps codes and steps of every position", () => {
   assert.equal(held.steps.data.filter((step) => step !== 0).length, 3);
   assert(codesOf(held).slice(0, 3 * width).some((code) => code === 127 || code === -127));
   assert(codesOf(held).slice(3 * width).every((code) => code === 0));
+});
+
+/** Places of whole numbers in node lines, behind which a mutation puts another. */
+function numberPlaces(text: string): { readonly at: number; readonly length: number }[] {
+  return [...text.matchAll(/(?<=[[=,(: ])-?\d+(?=[\],}) ])/g)]
+    .filter(({ index }) => !text.slice(text.lastIndexOf("\n", index), index).includes("const"))
+    .map(({ index, 0: digits }) => ({ at: index, length: digits.length }));
+}
+
+Deno.test("a graph that verify accepts can be evaluated, whatever its numbers; the rest is refused", () => {
+  // Without recorded types the type rules decide; with them most mutants are refused for the difference alone.
+  const sources = allSamples().map(({ graph, runs }) => {
+    const lines = printGraph(graph, { constants: "literal" }).split("\n");
+    const untyped = lines.map((line) => (line.includes("const") ? line : line.replace(/^( {2}%.*) : .*$/, "$1")));
+    return { text: untyped.join("\n"), symbols: runs[0] };
+  });
+  const changes = fc.array(fc.tuple(fc.nat(), fc.integer({ min: -1, max: 7 })), { minLength: 1, maxLength: 2 });
+  let evaluated = 0;
+  fc.assert(
+    fc.property(fc.constantFrom(...sources), changes, ({ text, symbols }, edits) => {
+      let mutated = text;
+      for (const [place, number] of edits) {
+        const places = numberPlaces(mutated);
+        if (places.length === 0) continue;
+        const { at, length } = places[place % places.length];
+        mutated = mutated.slice(0, at) + number + mutated.slice(at + length);
+      }
+      const outcome = parseGraph(mutated);
+      if (!outcome.ok || verify(outcome.value).length > 0) return;
+      try {
+        evaluateGraph(outcome.value, randomInputs(outcome.value, 1, symbols));
+        evaluated++;
+      } catch (error) {
+        assert(error instanceof DiagnosticError, `${error}\n${mutated}`);
+      }
+    }),
+    { numRuns: 3000 },
+  );
+  assert(evaluated > 300, `only ${evaluated} mutants were evaluated`);
 });

@@ -47,11 +47,13 @@ export function floatData(tensor: PlainTensor): Float32Array<ArrayBuffer> | Floa
   return readNumbers(tensor);
 }
 
-/** Stores numbers as an element: floats round to nearest even, integers wrap, bool is `!= 0`. */
+/** Stores numbers as an element: floats round to nearest even, integers wrap (what is no number is 0), bool is `!= 0`. */
 export function storeNumbers(element: ElementType, shape: readonly number[], values: Float64Array): PlainTensor {
   const data = allocate(element, values.length);
   if (isWideArray(data)) {
-    for (let index = 0; index < values.length; index++) data[index] = BigInt(Math.trunc(values[index]));
+    for (let index = 0; index < values.length; index++) {
+      data[index] = Number.isFinite(values[index]) ? BigInt(Math.trunc(values[index])) : 0n;
+    }
   } else if (element === "bf16") {
     for (let index = 0; index < values.length; index++) data[index] = encodeBf16(values[index]);
   } else if (element === "bool") {
