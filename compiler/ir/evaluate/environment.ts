@@ -1,6 +1,5 @@
 /** What the evaluator of a node may look up beside its operands. */
 
-import type { ElementType } from "../../numeric/element.ts";
 import type { SymbolValues } from "../extent.ts";
 import type { OpAttributes, OpName } from "../node.ts";
 import type { PlainTensor, QuantizedTensor, Tensor } from "../tensor.ts";
@@ -40,11 +39,4 @@ export function quantizedInput(inputs: readonly Tensor[], index: number): Quanti
     throw new InvariantError(`Operand ${index} is ${tensor?.kind ?? "absent"}, not quantized`);
   }
   return tensor;
-}
-
-/** Narrows a plain tensor to one element. */
-export function withElement<E extends ElementType>(tensor: PlainTensor, element: E): PlainTensor<E> {
-  if (tensor.element !== element) throw new InvariantError(`Operand is ${tensor.element}, not ${element}`);
-  // The element names the storage: a PlainTensor whose element is E has data of ElementStorage[E].
-  return tensor as PlainTensor<E>;
 }

@@ -5,7 +5,7 @@ import { codeElement } from "../../numeric/number_format.ts";
 import { stepShape } from "../../numeric/scheme.ts";
 import { shapeBound, type SymbolTable } from "../extent.ts";
 import type { State } from "../graph.ts";
-import { emptyTensor, type PlainTensor, plainTensor, sizeOf, type Tensor, tensorParts } from "../tensor.ts";
+import { emptyTensor, type PlainTensor, plainTensor, sizeOf, type Tensor } from "../tensor.ts";
 import { schemeOf, type TensorType } from "../types.ts";
 import { InvariantError } from "../../diagnostics.ts";
 
@@ -66,12 +66,6 @@ export class StateMemory {
     this.#tensors.set(name, tensor);
   }
 
-  axisOf(name: string): number {
-    const state = this.#states.find((candidate) => candidate.name === name);
-    if (state === undefined) throw new InvariantError(`State "${name}" is not declared`);
-    return state.axis;
-  }
-
   /** A copy that later runs do not change. */
   snapshot(): StateMemory {
     const copy = new StateMemory(this.#states, this.#symbols);
@@ -113,13 +107,4 @@ function copyTensor(tensor: Tensor): Tensor {
     zeros: tensor.zeros === undefined ? undefined : copyPlain(tensor.zeros),
     offsets: tensor.offsets === undefined ? undefined : copyPlain(tensor.offsets),
   };
-}
-
-/** Bytes that the states of a graph take at their bounds. */
-export function stateBytes(memory: StateMemory, states: readonly State[]): number {
-  return states.reduce(
-    (sum, state) =>
-      sum + tensorParts(memory.get(state.name)).reduce((part, { tensor }) => part + tensor.data.byteLength, 0),
-    0,
-  );
 }

@@ -2,7 +2,7 @@
 
 import type { QuantScheme } from "../../numeric/scheme.ts";
 import { stepShape } from "../../numeric/scheme.ts";
-import { sizeOf, stridesOf } from "../tensor.ts";
+import { stridesOf } from "../tensor.ts";
 
 /** Entry (row r, column c) of the flattened tensor uses step `rowStep[r] + columnStep[c]`. */
 export interface StepGrid {
@@ -45,9 +45,4 @@ export function stepOffsets(scheme: QuantScheme, shape: readonly number[], axes:
 function blockOf(scheme: QuantScheme, shape: readonly number[], axis: number): number {
   const block = scheme.block[axis];
   return block === "all" || block === undefined ? Math.max(1, shape[axis]) : block;
-}
-
-/** Number of steps of a tensor of this shape. */
-export function stepCount(scheme: QuantScheme, shape: readonly number[]): number {
-  return sizeOf(stepShape(scheme, shape));
 }
