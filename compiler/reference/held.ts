@@ -17,6 +17,7 @@ import { InvariantError } from "../diagnostics.ts";
 export class Held {
   #device: tf.Tensor | undefined;
   #host: Tensor | undefined;
+  #transposed: tf.Tensor | undefined;
 
   private constructor(device: tf.Tensor | undefined, host: Tensor | undefined) {
     this.#device = device;
@@ -36,6 +37,12 @@ export class Held {
     return this.#device;
   }
 
+  /** The transpose of a matrix on the device. tfjs multiplies by plain matrices many times faster than by transposed ones. */
+  transposed(): tf.Tensor {
+    this.#transposed ??= tf.keep(tf.transpose(this.device()));
+    return this.#transposed;
+  }
+
   host(): Tensor {
     this.#host ??= this.#download();
     return this.#host;
@@ -51,6 +58,8 @@ export class Held {
   dispose(): void {
     this.#device?.dispose();
     this.#device = undefined;
+    this.#transposed?.dispose();
+    this.#transposed = undefined;
   }
 
   #download(): PlainTensor<"f32"> {

@@ -108,7 +108,8 @@ export const referenceOps: { readonly [Op in OpName]?: ReferenceOp<Op> } = {
   matmul: (node, operands) => {
     if (node.attributes.result.kind !== "real") return undefined;
     const [a, b, bias] = real(operands);
-    const product = matrixProduct(a, b, node.attributes.transposeB);
+    const turns = node.attributes.transposeB && b.shape.length === 2;
+    const product = matrixProduct(a, turns ? operands[1].transposed() : b, node.attributes.transposeB && !turns);
     return [withBias(product, bias, product.shape.length - 1)];
   },
 
