@@ -7,27 +7,40 @@ import type { Patch } from "./patch.ts";
 import { type Declined, nodeLabel, type Rule } from "./rule.ts";
 import { Rewriting } from "./view.ts";
 
+export interface SweepOptions {
+  readonly selects?: (node: Node) => boolean;
+  /** How often nodes that a patch adds may be rewritten in turn; 0 leaves them alone. */
+  readonly generations?: number;
+}
+
 /**
  * Visits the nodes in topological order and tries the rules in the order given. A patch is applied at once, so later
- * nodes see it; the node is then done. Nodes that a patch adds are not visited.
+ * nodes see it; the node is then done. Added nodes are visited right away, down to the generation given.
  */
-export function sweep(graph: Graph, rules: readonly Rule[], selects: (node: Node) => boolean = everything): PassResult {
+export function sweep(graph: Graph, rules: readonly Rule[], options: SweepOptions = {}): PassResult {
+  const { selects = everything, generations = 0 } = options;
   const rewriting = new Rewriting(graph);
   const applied: Patch[] = [];
   const refusals: Declined[] = [];
-  for (const node of rewriting.sweep()) {
-    if (!selects(node)) continue;
+  const visit = (node: Node, generation: number) => {
     for (const rule of rules) {
       const result = rule.rewrite(node, rewriting);
       if (result === undefined) continue;
-      if (result.kind === "patch") {
-        rewriting.apply(result.patch);
-        applied.push(result.patch);
-        break;
+      if (result.kind === "declined") {
+        refusals.push({ rule: rule.name, node: nodeLabel(node), reason: result.reason });
+        continue;
       }
-      refusals.push({ rule: rule.name, node: nodeLabel(node), reason: result.reason });
+      rewriting.apply(result.patch);
+      applied.push(result.patch);
+      if (generation < generations) result.patch.added.forEach((added) => revisit(added, generation + 1));
+      return;
     }
-  }
+  };
+  const revisit = (added: Node, generation: number) => {
+    const node = rewriting.producer(added.outputs[0]);
+    if (node !== undefined && selects(node)) visit(node, generation);
+  };
+  for (const node of rewriting.sweep()) if (selects(node)) visit(node, 0);
   return { graph: rewriting.finish(), applied, declined: refusals, metrics: { applied: applied.length } };
 }
 
@@ -35,7 +48,7 @@ export function sweep(graph: Graph, rules: readonly Rule[], selects: (node: Node
 export function rules(
   ...list: readonly Rule[]
 ): (graph: Graph, scope: { readonly selects: (node: Node) => boolean }) => PassResult {
-  return (graph, scope) => sweep(graph, list, scope.selects);
+  return (graph, scope) => sweep(graph, list, { selects: scope.selects });
 }
 
 /** Applies patches made against one graph, in order. */

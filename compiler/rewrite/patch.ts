@@ -14,7 +14,7 @@ import type { GraphView } from "./view.ts";
 export interface Patch {
   /** The rule that made it. */
   readonly rule: string;
-  /** Source names behind the removed nodes, each once. */
+  /** Source names behind the removed and mentioned nodes, each once. */
   readonly origin: readonly string[];
   readonly removed: readonly Node[];
   /** In topological order. */
@@ -34,6 +34,7 @@ export class PatchBuilder {
   readonly #replaced = new Map<ValueName, ValueName>();
   readonly #removed: Node[] = [];
   readonly #constants = new Map<string, ValueName>();
+  readonly #mentioned: Node[] = [];
   readonly #stated = new Set<Node>();
 
   constructor(readonly rule: string, readonly view: GraphView) {}
@@ -44,6 +45,11 @@ export class PatchBuilder {
 
   remove(...nodes: readonly Node[]): void {
     for (const node of nodes) if (!this.#removed.includes(node)) this.#removed.push(node);
+  }
+
+  /** Nodes that stay, or fall away unread, but whose source names the added nodes carry on. */
+  mention(...nodes: readonly Node[]): void {
+    for (const node of nodes) if (!this.#mentioned.includes(node)) this.#mentioned.push(node);
   }
 
   /** Readers of `old` will read `value`. Types must agree unless the readers are rebuilt too (`retyped`). */
@@ -139,7 +145,7 @@ export class PatchBuilder {
   }
 
   finish(): Patch {
-    const origin = [...new Set(this.#removed.flatMap((node) => node.origin))];
+    const origin = [...new Set([...this.#mentioned, ...this.#removed].flatMap((node) => node.origin))];
     const added = this.#added.map((node) => this.#stated.has(node) ? node : Object.freeze({ ...node, origin }));
     return Object.freeze({
       rule: this.rule,

@@ -68,5 +68,5 @@ export const foldConstants = definePass({
       "Results larger than this fold only when they are no larger than their operands",
     ),
   },
-  run: (graph, scope) => sweep(graph, [foldConstant(scope.options["limit-bytes"])], scope.selects),
+  run: (graph, scope) => sweep(graph, [foldConstant(scope.options["limit-bytes"])], { selects: scope.selects }),
 });

@@ -85,5 +85,5 @@ export const fuseMaps = definePass({
     operands: integerOption({ min: 1, max: 32 }, 8, "Most operands of a fused node"),
     operators: integerOption({ min: 1, max: 1000 }, 96, "Most operators of a fused node"),
   },
-  run: (graph, scope) => sweep(graph, [fuseProducers(scope.options)], scope.selects),
+  run: (graph, scope) => sweep(graph, [fuseProducers(scope.options)], { selects: scope.selects }),
 });

@@ -32,7 +32,7 @@ const inlineScalar: Rule = {
       node.attributes.expression,
       (index) => literals.get(index) ?? { kind: "input", index },
     );
-    const map = compactMap({ expression, inputs: node.inputs });
+    const map = compactMap({ expression: withoutOnes(expression), inputs: node.inputs });
     if (map.inputs.length === 0 || !sameShape(view, map.inputs, node.outputs[0])) return undefined;
     const patch = new PatchBuilder("inline-scalars", view);
     patch.remove(node);
@@ -40,6 +40,36 @@ const inlineScalar: Rule = {
     return patched(patch.finish());
   },
 };
+
+/** x * 1, 1 * x and x / 1 are x, bit for bit. */
+function withoutOnes(expression: Expression): Expression {
+  switch (expression.kind) {
+    case "input":
+    case "literal":
+      return expression;
+    case "unary":
+    case "cast":
+      return { ...expression, x: withoutOnes(expression.x) };
+    case "compare":
+      return { ...expression, x: withoutOnes(expression.x), y: withoutOnes(expression.y) };
+    case "select":
+      return {
+        ...expression,
+        condition: withoutOnes(expression.condition),
+        x: withoutOnes(expression.x),
+        y: withoutOnes(expression.y),
+      };
+    case "binary": {
+      const [x, y] = [withoutOnes(expression.x), withoutOnes(expression.y)];
+      if ((expression.operator === "mul" || expression.operator === "div") && isOne(y)) return x;
+      return expression.operator === "mul" && isOne(x) ? y : { ...expression, x, y };
+    }
+  }
+}
+
+function isOne(expression: Expression): boolean {
+  return expression.kind === "literal" && Number(expression.value) === 1;
+}
 
 function sameShape(view: GraphView, inputs: readonly ValueName[], output: ValueName): boolean {
   const shapes = inputs.map((value) => view.typeOf(value).shape);

@@ -3,7 +3,8 @@ import type { Node, ValueName } from "../../compiler/ir/node.ts";
 import { definePass } from "../../compiler/rewrite/pass.ts";
 import { PatchBuilder } from "../../compiler/rewrite/patch.ts";
 import { patched, type Rule } from "../../compiler/rewrite/rule.ts";
-import { rules } from "../../compiler/rewrite/drive.ts";
+import { sweep } from "../../compiler/rewrite/drive.ts";
+import { sliceBeforeTranspose, squeezeBeforeTranspose, transposeBeforeMap } from "./reorder_views.ts";
 import type { GraphView } from "../../compiler/rewrite/view.ts";
 
 /** Removes a node that yields its first operand unchanged. */
@@ -119,7 +120,20 @@ function removeWith(patch: PatchBuilder, node: Node, ...inner: readonly Node[]):
   }
 }
 
-/** Reshapes and transposes move no numbers about; two in a row are one, and one that moves nothing is none. */
+const viewRules: readonly Rule[] = [
+  dropIdentity,
+  mergeTransposes,
+  transposeBeforeMap,
+  transposeToReshape,
+  mergeReshapes,
+  sliceBeforeTranspose,
+  squeezeBeforeTranspose,
+];
+
+/**
+ * Two reshapes or transposes in a row are one, and one that moves nothing is none. Transposes are carried past slices,
+ * dropped axes and elementwise nodes where they then meet another.
+ */
 export const mergeViews = definePass({
   name: "merge-views",
   summary: "Merge chains of reshapes and transposes, drop those that do nothing",
@@ -128,5 +142,5 @@ export const mergeViews = definePass({
   exactness: "exact",
   needs: [],
   options: {},
-  run: rules(dropIdentity, mergeTransposes, transposeToReshape, mergeReshapes),
+  run: (graph, scope) => sweep(graph, viewRules, { selects: scope.selects, generations: 4 }),
 });

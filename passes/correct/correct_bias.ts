@@ -32,7 +32,7 @@ export const correctBias = definePass({
     const { statistics } = scope;
     if (statistics === undefined) return fail("Q0409", `"correct-bias" needs a "calibrate" pass before it`);
     const corrections = await measureCorrections(graph, statistics, scope.selects, scope.onProgress);
-    return sweep(graph, [biasRule(corrections)], scope.selects);
+    return sweep(graph, [biasRule(corrections)], { selects: scope.selects });
   },
 });
 

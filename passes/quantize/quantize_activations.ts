@@ -39,7 +39,9 @@ export const quantizeActivations = definePass({
   needs: [],
   options,
   run: (graph, scope): PassResult => {
-    if (scope.options.range === "dynamic") return sweep(graph, [dynamicRule(scope.options)], scope.selects);
+    if (scope.options.range === "dynamic") {
+      return sweep(graph, [dynamicRule(scope.options)], { selects: scope.selects });
+    }
     if (scope.statistics === undefined) {
       return fail("Q0409", `Static activations need the statistics of a "calibrate" pass before them`);
     }

@@ -86,10 +86,11 @@ export const quantizeWeights = definePass({
     const solved = scope.options.solver === "nearest"
       ? noneSolved
       : await solveAll(graph, recipe, scope.options, scope);
-    const result = sweep(graph, [quantizeRule(recipe, solved)], (node) => {
+    const selects = (node: Node) => {
       scope.onProgress?.(seen++ / total);
       return scope.selects(node);
-    });
+    };
+    const result = sweep(graph, [quantizeRule(recipe, solved)], { selects });
     const level = result.applied.length > 0 && graph.level === "float" ? "quant" : graph.level;
     return { ...result, graph: Object.freeze({ ...result.graph, level }) };
   },
