@@ -40,7 +40,8 @@ export const headLength = 4096;
 
 /** The kind of a file from its name and its first bytes (up to `headLength`). */
 export function fileKind(path: string, head: Uint8Array): SourceKind {
-  const text = new TextDecoder("latin1").decode(head);
+  // One character for each byte; the text decoders' "latin1" maps 0x80 to 0x9f elsewhere.
+  const text = Array.from(head, (byte) => String.fromCharCode(byte)).join("");
   if (text.startsWith("GGUF")) return { format: "gguf" };
   const known = foreign.find(({ offset, bytes }) => text.startsWith(bytes, offset));
   if (known !== undefined) return known;
