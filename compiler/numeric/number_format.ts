@@ -164,9 +164,11 @@ export function formatMax(format: NumberFormat): number {
 
 function nearestIndex(values: readonly number[], value: number): number {
   if (values.length === 0) throw new InvariantError("A codebook has no values");
+  // Far outside, the distances to all values round to one number: what is past an end takes the end's code.
+  const held = Math.min(values[values.length - 1], Math.max(values[0], value));
   let best = 0;
   for (let index = 1; index < values.length; index++) {
-    if (Math.abs(values[index] - value) < Math.abs(values[best] - value)) best = index;
+    if (Math.abs(values[index] - held) < Math.abs(values[best] - held)) best = index;
   }
   return best;
 }

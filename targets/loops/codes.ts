@@ -140,28 +140,31 @@ export function floatAtMost(value: number): number {
 /**
  * Rounds |x| to the format's quantum in integers. With e = max(exponent of |x|, least exponent) and the f32 significand
  * s (24 bits), code = (e + bias - 1) 2^m + roundEven(s / 2^shift), shift = 23 - m + (e - exponent of |x|): codes of
- * magnitudes are consecutive, so a carry out of the mantissa lands on the next exponent by itself.
+ * magnitudes are consecutive, so a carry out of the mantissa lands on the next exponent by itself. A tie goes to the even code.
  */
 function minifloatEncode(b: LoopBuilder, format: MinifloatFormat, x: Scalar): Scalar {
   const { exponentBits, mantissaBits, bias, specials, signed } = format;
   const width = exponentBits + mantissaBits;
-  const bits = b.let("bits", reinterpretAs("i32", x));
+  const least = hasSubnormals(format) ? 1 - bias : -bias;
+  const scale = least < -126 ? tinyScale(b, x) : undefined;
+  const bits = b.let("bits", reinterpretAs("i32", scale === undefined ? x : scale.x));
   const magnitudeBits = b.let("magnitudeBits", and(bits, 0x7fffffff));
   const field = b.let("field", shiftRight(magnitudeBits, 23));
   const hidden = selectOf(compareOf("gt", field, i32(0)), i32(0x800000), i32(0));
   const significand = b.let("significand", add(and(magnitudeBits, 0x7fffff), hidden));
-  const exponent = b.let("exponent", sub(max(field, i32(1)), i32(127)));
-  const raised = b.let("raised", max(exponent, i32(hasSubnormals(format) ? 1 - bias : -bias)));
+  const excess = scale === undefined ? i32(127) : add(scale.exponent, i32(127));
+  const exponent = b.let("exponent", sub(max(field, i32(1)), excess));
+  const raised = b.let("raised", max(exponent, i32(least)));
   // A shift of 25 or more takes every significand below half a quantum; the cap keeps it inside the 32-bit width.
   const shift = b.let("shift", min(add(sub(raised, exponent), i32(23 - mantissaBits)), i32(26)));
   const quotient = b.let("quotient", binaryOf("shr", significand, shift));
   const remainder = b.let("remainder", sub(significand, binaryOf("shl", quotient, shift)));
   const half = b.let("half", binaryOf("shl", i32(1), sub(shift, i32(1))));
-  const tieUp = binaryOf("and", compareOf("eq", remainder, half), compareOf("eq", and(quotient, 1), i32(1)));
+  const floor = b.let("floor", add(shiftLeft(add(raised, i32(bias - 1)), mantissaBits), quotient));
+  const tieUp = binaryOf("and", compareOf("eq", remainder, half), compareOf("eq", and(floor, 1), i32(1)));
   const up = castTo("i32", binaryOf("or", compareOf("gt", remainder, half), tieUp));
-  const base = shiftLeft(add(raised, i32(bias - 1)), mantissaBits);
   const top = i32(topFiniteCode(format));
-  const consecutive = min(max(add(base, add(quotient, up)), i32(0)), top);
+  const consecutive = min(max(add(floor, up), i32(0)), top);
   const isInfinite = compareOf("ge", magnitudeBits, i32(0x7f800000));
   const nonZero = selectOf(isInfinite, top, consecutive);
   const magnitude = b.let("magnitude", selectOf(compareOf("eq", magnitudeBits, i32(0)), i32(0), nonZero));
@@ -173,6 +176,16 @@ function minifloatEncode(b: LoopBuilder, format: MinifloatFormat, x: Scalar): Sc
   const isPositiveZero = compareOf("eq", magnitude, i32(0));
   const negativeCode = specials === "fnuz" ? selectOf(isPositiveZero, i32(0), negated) : negated;
   return selectOf(isNaN, nan, selectOf(negative, negativeCode, magnitude));
+}
+
+/** Formats that reach below f32's normal numbers see subnormal x times 2^24: x 2^exponent with exponent 24 or 0. */
+function tinyScale(b: LoopBuilder, x: Scalar): { readonly x: Scalar; readonly exponent: Scalar } {
+  const value = b.let("value", x);
+  const isTiny = b.let("isTiny", compareOf("lt", unaryOf("abs", value), f32(2 ** -126)));
+  return {
+    x: selectOf(isTiny, mul(value, f32(2 ** 24)), value),
+    exponent: b.let("scale", selectOf(isTiny, i32(24), i32(0))),
+  };
 }
 
 function topFiniteCode(format: MinifloatFormat): number {
