@@ -2,11 +2,11 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { floatTensor, type Tensor } from "../../compiler/ir/tensor.ts";
+import { floatTensor, type PlainTensor } from "../../compiler/ir/tensor.ts";
 import { sharedFile } from "./models.ts";
 import { normalArray } from "./random.ts";
 
-export type Sample = Readonly<Record<string, Tensor>>;
+export type Sample = Readonly<Record<string, PlainTensor>>;
 
 export interface ZooModel {
   readonly name: string;
@@ -55,7 +55,7 @@ function images(
   count: number,
   layout: "NHWC" | "NCHW",
   convert: (byte: number, channel: number) => number,
-): Tensor[] {
+): PlainTensor[] {
   const { extent, header = 0, channels = 3 } = set;
   const bytes = readShared(set.pixels);
   const size = extent * extent * channels;
@@ -83,7 +83,7 @@ function noise(name: string, shape: readonly number[], count: number, gain = 1):
   }));
 }
 
-function integers(values: readonly number[], shape: readonly number[]): Tensor {
+function integers(values: readonly number[], shape: readonly number[]): PlainTensor {
   return { kind: "plain", element: "i64", shape, data: BigInt64Array.from(values, BigInt) };
 }
 
@@ -254,7 +254,7 @@ export const zoo: readonly ZooModel[] = [
 ];
 
 /** Crops of the ImageNet samples, on a fixed grid: [1, extent, extent, 3], byte / divisor - shift. */
-function crops(count: number, extent = 96, divisor = 255, shift = 0): Tensor[] {
+function crops(count: number, extent = 96, divisor = 255, shift = 0): PlainTensor[] {
   const bytes = readShared(imagenet16.pixels);
   return Array.from({ length: count }, (_, index) => {
     const image = index % 16;

@@ -1,0 +1,31 @@
+/** The stories model by the perplexity protocol: 256-id windows over the evaluation text, on compiled WebAssembly. */
+
+import assert from "node:assert/strict";
+import { sharedFile, sharedTest } from "../support/models.ts";
+import { evaluateStories } from "../support/stories.ts";
+
+const files = ["stories260k/config.json", "stories260k/model.safetensors", "stories260k/eval_ids.u16"];
+
+/** Perplexity of float64 over the whole evaluation text, from the model's expected.json. */
+function referencePerplexity(): number {
+  const expected: { perplexity: { float64: number } } = JSON.parse(
+    Deno.readTextFileSync(sharedFile("stories260k/expected.json") ?? ""),
+  );
+  return expected.perplexity.float64;
+}
+
+sharedTest("stories260k as-is has the reference's perplexity", files, async () => {
+  const { perplexity } = await evaluateStories("as-is");
+  // Float32 logits err by some 1e-6 of their size; the mean over 16,081 positions errs by less.
+  assert.ok(Math.abs(perplexity / referencePerplexity() - 1) < 1e-5, `perplexity is ${perplexity}`);
+});
+
+sharedTest("stories260k at w8a8-dynamic stays within 0.5 % of float", files, async () => {
+  const { perplexity } = await evaluateStories("w8a8-dynamic");
+  assert.ok(perplexity <= 1.005 * referencePerplexity(), `perplexity is ${perplexity}`);
+});
+
+sharedTest("stories260k at w4a8 stays within 9 % of float", files, async () => {
+  const { perplexity } = await evaluateStories("w4a8");
+  assert.ok(perplexity <= 1.09 * referencePerplexity(), `perplexity is ${perplexity}`);
+});

@@ -1,0 +1,62 @@
+/** The vision protocol of the project's reference figures: calibrate on every fifth sample, evaluate on the rest, compare logits. */
+
+import { type Diagnostic, formatDiagnostic, success } from "../../compiler/diagnostics.ts";
+import { type Agreement, compareOnSamples } from "../../compiler/evaluation/agreement.ts";
+import { artifactRunner, floatRunner } from "../../compiler/evaluation/runners.ts";
+import { type CompileResult, emitModel, prepareImported } from "../../compiler/driver.ts";
+import { importModel } from "../../compiler/import/mod.ts";
+import type { Graph } from "../../compiler/ir/graph.ts";
+import { producers } from "../../compiler/ir/graph.ts";
+import { zooFile, type ZooModel } from "./zoo.ts";
+
+function expectOk<T>(
+  outcome: { readonly ok: true; readonly value: T } | {
+    readonly ok: false;
+    readonly diagnostics: readonly Diagnostic[];
+  },
+): T {
+  if (outcome.ok) return outcome.value;
+  throw new Error(outcome.diagnostics.map(formatDiagnostic).join("\n"));
+}
+
+/** The graph with the input of a final softmax as its output: logits compare better than probabilities. */
+function withLogits(graph: Graph): Graph {
+  const made = producers(graph);
+  const outputs = graph.outputs.map((output) => {
+    const node = made.get(output.value);
+    return node?.op === "softmax" ? { ...output, value: node.inputs[0] } : output;
+  });
+  return Object.freeze({ ...graph, outputs });
+}
+
+export interface VisionResult extends Agreement {
+  readonly compiled: CompileResult;
+  /** SQNR of the first output, in dB. */
+  readonly sqnr: number;
+}
+
+/** Calibrates on samples 0, 5, 10, ... of the model's set and evaluates on the others. */
+export async function evaluateVision(model: ZooModel, recipe: string, count: number): Promise<VisionResult> {
+  const samples = model.samples(count);
+  const calibration = samples.filter((_, index) => index % 5 === 0);
+  const kept = samples.map((sample, index) => ({ sample, index })).filter(({ index }) => index % 5 !== 0);
+  const labels = model.labels?.();
+  const imported = expectOk(await importModel(zooFile(model) ?? "", { bind: model.bind }));
+  const logits = { ...imported, graph: withLogits(imported.graph) };
+  const prepared = expectOk(
+    await prepareImported(logits, { model: "", recipe, calibration: () => Promise.resolve(success(calibration)) }),
+  );
+  const compiled = expectOk(await emitModel(prepared));
+  const runner = await artifactRunner(recipe, compiled.artifact.files, {});
+  const float = await floatRunner(logits.graph);
+  try {
+    const agreement = await compareOnSamples(float, runner, kept.map(({ sample }) => sample), {
+      ...(labels === undefined ? {} : { labels: kept.map(({ index }) => labels[index]) }),
+    });
+    const [first] = Object.values(agreement.outputs);
+    return { ...agreement, compiled, sqnr: first.sqnr };
+  } finally {
+    await runner.dispose();
+    await float.dispose();
+  }
+}
