@@ -44,7 +44,7 @@ export async function evaluateVision(model: ZooModel, recipe: string, count: num
   const imported = expectOk(await importModel(zooFile(model) ?? "", { bind: model.bind }));
   const logits = { ...imported, graph: withLogits(imported.graph) };
   const prepared = expectOk(
-    await prepareImported(logits, { model: "", recipe, calibration: () => Promise.resolve(success(calibration)) }),
+    await prepareImported(logits, { recipe, calibration: () => Promise.resolve(success(calibration)) }),
   );
   const compiled = expectOk(await emitModel(prepared));
   const runner = await artifactRunner(recipe, compiled.artifact.files, {});
