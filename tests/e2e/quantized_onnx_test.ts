@@ -4,7 +4,6 @@ import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { importModel } from "../../compiler/import/mod.ts";
 import { evaluateGraph } from "../../compiler/ir/evaluate/mod.ts";
-import { type Graph, producers } from "../../compiler/ir/graph.ts";
 import type { Node } from "../../compiler/ir/node.ts";
 import { floatTensor, type PlainTensor, type Tensor } from "../../compiler/ir/tensor.ts";
 import { cosine, maxAbsDifference } from "../support/compare.ts";
@@ -38,7 +37,8 @@ const models: readonly QuantizedModel[] = [
   { path: "cnn-cifar-mlperf-resnet8/qdq_s8s8", expected: "opt", agreement: { steps: 0 } },
   { path: "cnn-cifar-mlperf-resnet8/qdq_a8w4", expected: "noopt", agreement: { steps: 1 } },
   { path: "cnn-cifar-mlperf-resnet8/qdq_au16w8", expected: "noopt", agreement: { cosine: 0.99999 } },
-  { path: "cnn-cifar-mlperf-resnet8/qdq_f8", expected: "noopt", agreement: { cosine: 0.9999 } },
+  // Where a sum lies within an ulp of a rounding boundary it gets the other code; float8 codes lie 6 to 12% apart.
+  { path: "cnn-cifar-mlperf-resnet8/qdq_f8", expected: "noopt", agreement: { cosine: 0.999 } },
   { path: "cnn-imagenet-mobilenetv1-025/qop_u8s8_pc", expected: "noopt", agreement: { steps: 0 } },
   { path: "cnn-imagenet-mobilenetv1-025/qdq_u8s8_pc", expected: "opt", agreement: { steps: 1 } },
   { path: "vit-pgd-2-3-16/qdq_u8s8_pc", expected: "noopt", agreement: { steps: 1 } },
@@ -63,27 +63,6 @@ function inputsOf(file: string, shape: readonly (number | { readonly symbol: str
   }
 }
 
-/** The step of the codes that the output is decoded from. */
-function outputStep(graph: Graph): number {
-  const made = producers(graph);
-  let node = made.get(graph.outputs[0].value);
-  while (node !== undefined && node.op !== "quantize" && node.op !== "conv" && node.op !== "matmul") {
-    if (node.op === "fromCodes") break;
-    node = made.get(node.inputs[0]);
-  }
-  const operands = node === undefined ? [] : node.inputs.map((value) => made.get(value));
-  const constants = operands.flatMap((operand) =>
-    operand?.op === "constant" ? [graph.constants.get(operand.attributes.hash)] : []
-  );
-  const at = node?.op === "conv" || node?.op === "matmul" ? -2 : 0;
-  const steps = constants.filter((tensor): tensor is PlainTensor<"f32"> =>
-    tensor.kind === "plain" && tensor.element === "f32"
-  );
-  const step = steps.at(at === 0 ? 0 : -1)?.data[0];
-  assert.ok(step !== undefined, "the output is not decoded from codes");
-  return step;
-}
-
 function numbers(tensor: Tensor): number[] {
   assert.ok(tensor.kind === "plain");
   return Array.from<number | bigint, number>(tensor.data, Number);
@@ -102,14 +81,19 @@ for (const { path, expected, agreement, absent = [] } of models) {
     const inputs = inputsOf(modelFile, shape);
     const wanted = readNpy(outputFile);
     for (let index = 0; index < samples; index++) {
-      const { outputs: made } = evaluateGraph(graph, { [input.name]: rowOf(inputs, index) });
+      let outputStep = 0;
+      const observe = (_: string, tensor: Tensor) => {
+        if (tensor.kind === "quantized") outputStep = tensor.steps.data[0];
+      };
+      const { outputs: made } = evaluateGraph(graph, { [input.name]: rowOf(inputs, index) }, { observe });
       const [got, want] = [numbers(made[graph.outputs[0].name]), numbers(rowOf(wanted, index))];
       if ("cosine" in agreement) {
         assert.ok(cosine(want, got) >= agreement.cosine, `sample ${index}: cosine ${cosine(want, got)}`);
         continue;
       }
       const worst = maxAbsDifference(want, got);
-      const allowed = agreement.steps === 0 ? 0 : agreement.steps * outputStep(graph) * (1 + 2 ** -20);
+      // A difference of two decoded codes is a multiple of the step up to a rounding of either.
+      const allowed = agreement.steps * outputStep * (1 + 2 ** -20);
       assert.ok(worst <= allowed, `sample ${index}: ${worst}, allowed ${allowed}`);
     }
   });
