@@ -81,9 +81,10 @@ export function axisGroups(from: readonly Extent[], to: readonly Extent[]): read
         continue;
       }
     }
-    // The side with the smaller product so far takes its next axis; symbolic products count as large.
-    const leftValue = group.from.length === 0 ? 0 : isStatic(left ?? NaN) && typeof left === "number" ? left : Infinity;
-    const rightValue = group.to.length === 0 ? 0 : typeof right === "number" ? right : Infinity;
+    // The side with the smaller product so far takes its next axis; a symbolic product counts as large.
+    const weight = (axes: readonly number[], product: Extent | undefined) =>
+      axes.length === 0 ? 0 : typeof product === "number" ? product : Infinity;
+    const [leftValue, rightValue] = [weight(group.from, left), weight(group.to, right)];
     if (a < from.length && (leftValue <= rightValue || c >= to.length)) group.from.push(a++);
     else group.to.push(c++);
   }
