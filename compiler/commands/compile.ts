@@ -1,6 +1,6 @@
 /** `compile`: a model into a folder that runs. */
 
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { compileModel, type CompileResult } from "../driver.ts";
 import { formatBytes } from "../../targets/artifact/report_html.ts";
 import { calibrationFrom } from "../data/calibration.ts";
@@ -10,13 +10,19 @@ import { progressView } from "./progress.ts";
 
 interface CompileFlags extends ModelOptions {
   readonly out: string;
+  readonly name?: string;
+  readonly logits?: "all" | "last";
 }
 
 export function addCompile(program: Command, finish: (code: number) => void): void {
   const command = program.command("compile")
     .description("Turn a model into a folder that runs in browsers, Node and Deno")
     .argument("<model>", "ONNX, GGUF or .qir file, or folder (Hugging Face, TensorFlow.js)")
-    .requiredOption("--out <folder>", "where the artifact goes; a folder that is not one is never overwritten");
+    .requiredOption("--out <folder>", "where the artifact goes; a folder that is not one is never overwritten")
+    .option("--name <name>", "name of the artifact; the model's file or folder when absent")
+    .addOption(
+      new Option("--logits <which>", "language models: logits of the last position or of all").choices(["last", "all"]),
+    );
   addModelOptions(command).addHelpText(
     "after",
     `
@@ -34,6 +40,8 @@ async function compile(model: string, flags: CompileFlags): Promise<number> {
     ...prepareOptions(model, flags),
     ...(calibration === undefined ? {} : { calibration }),
     out: flags.out,
+    ...(flags.name === undefined ? {} : { name: flags.name }),
+    ...(flags.logits === undefined ? {} : { logits: flags.logits }),
     onProgress: progress.show,
   });
   progress.stop();

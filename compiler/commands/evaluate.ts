@@ -1,16 +1,17 @@
 /** `evaluate`: accuracy, size and speed of a recipe against the float model. */
 
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { calibrationFrom } from "../data/calibration.ts";
 import { type DataSet, readDataSet } from "../data/dataset.ts";
 import { plainImages } from "../data/images.ts";
 import { tokenInput } from "../data/tokens.ts";
 import { type CompileResult, emitModel, prepareImported, prepareModel } from "../driver.ts";
-import { type Diagnostic, DiagnosticError, errorDiagnostic } from "../diagnostics.ts";
+import { DiagnosticError, errorDiagnostic } from "../diagnostics.ts";
 import { type Agreement, compareOnSamples } from "../evaluation/agreement.ts";
 import { compareOnText, type LanguageQuality } from "../evaluation/language.ts";
 import { artifactRunner, floatRunner, type Runner } from "../evaluation/runners.ts";
 import { type Graph, typeOf } from "../ir/graph.ts";
+import { wasmVariants } from "../../targets/wasm/kernel.ts";
 import { selfTestInputs } from "../../targets/artifact/selftest.ts";
 import { formatBytes } from "../../targets/artifact/report_html.ts";
 import { exitCodes, parseCount, printDiagnostics, printJson, printLine, reportFailure } from "./common.ts";
@@ -41,12 +42,11 @@ export function addEvaluate(program: Command, finish: (code: number) => void): v
     .option("--window <ids>", "language models: ids of one window", parseCount, 256)
     .option("--tokens <from..to>", "language models: which ids of the data", tokenRange)
     .option("--limit <count>", "most samples", parseCount, 1000)
-    .option(
-      "--reference <kind>",
-      "the float model runs on tfjs, or as compiled WebAssembly (wasm) by the recipe as-is",
-      "tfjs",
+    .addOption(
+      new Option("--reference <kind>", "what runs the float model: tfjs, or WebAssembly of the recipe as-is")
+        .choices(["tfjs", "wasm"]).default("tfjs"),
     )
-    .option("--variant <name>", "auto, simd128 or relaxed", "auto");
+    .addOption(new Option("--variant <name>", "kernels that run").choices(["auto", ...wasmVariants]).default("auto"));
   addModelOptions(command).addHelpText(
     "after",
     `
@@ -66,11 +66,6 @@ function tokenRange(text: string): { readonly from: number; readonly to: number 
 
 async function evaluate(model: string, flags: EvaluateFlags): Promise<number> {
   const json = flags.json === true;
-  const usage = usageFault(flags);
-  if (usage !== undefined) {
-    reportFailure([usage], json);
-    return exitCodes.usage;
-  }
   const progress = progressView();
   const calibration = calibrationFrom(flags);
   const options = {
@@ -94,16 +89,6 @@ async function evaluate(model: string, flags: EvaluateFlags): Promise<number> {
   } finally {
     progress.stop();
   }
-}
-
-function usageFault({ reference, variant }: EvaluateFlags): Diagnostic | undefined {
-  if (reference !== "tfjs" && reference !== "wasm") {
-    return errorDiagnostic("Q0002", `--reference is "${reference}", wants tfjs or wasm`);
-  }
-  if (variant !== "auto" && variant !== "simd128" && variant !== "relaxed") {
-    return errorDiagnostic("Q0002", `--variant is "${variant}", wants auto, simd128 or relaxed`);
-  }
-  return undefined;
 }
 
 type Measured =

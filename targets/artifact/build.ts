@@ -43,8 +43,8 @@ export async function buildArtifact(emitted: Emitted, facts: ArtifactFacts): Pro
     weightsSha256: sha256(weights.chunks),
     selfTest: selfTestName,
   });
-  const module = await bundleRuntime(entry, spec, banner);
-  const bareModule = await bundleRuntime(entry, {}, "");
+  const module = bundleRuntime(entry, spec, banner);
+  const bareModule = bundleRuntime(entry, {}, "");
   const declarations = await declarationText(emitted.declarations, emitted, banner);
   const assets = Object.entries(facts.assets).sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([path, bytes]) => binaryFile(path, bytes));

@@ -13,7 +13,7 @@ const nodeFiles = `import("node:fs/promises")`;
 const nodeFilesIgnored = `import(/* webpackIgnore: true *//* @vite-ignore */"node:fs/promises")`;
 
 /** The module's text: banner, then the minified runtime with `spec` in it. */
-export async function bundleRuntime(entry: URL, spec: unknown, banner: string): Promise<string> {
+export function bundleRuntime(entry: URL, spec: unknown, banner: string): string {
   const path = fileURLToPath(entry);
   const contents = [
     `import { loadModel } from ${JSON.stringify(path)};`,
@@ -21,7 +21,8 @@ export async function bundleRuntime(entry: URL, spec: unknown, banner: string): 
     `const spec = ${JSON.stringify(spec)};`,
     `export function load(options?: LoadOptions) { return loadModel(spec, import.meta.url, options); }`,
   ].join("\n");
-  const result = await esbuild.build({
+  // A build of its own process: no service stays behind, and builds may overlap.
+  const result = esbuild.buildSync({
     stdin: { contents, resolveDir: dirname(path), loader: "ts", sourcefile: "mod.ts" },
     bundle: true,
     format: "esm",
@@ -32,8 +33,6 @@ export async function bundleRuntime(entry: URL, spec: unknown, banner: string): 
     charset: "utf8",
     external: ["node:*"],
   });
-  // The service would keep the process alive.
-  await esbuild.stop();
   const [{ text }] = result.outputFiles;
   if (!text.includes(nodeFiles)) throw new InvariantError("The bundled runtime does not read files", "emit");
   return `${banner}\n${text.replaceAll(nodeFiles, nodeFilesIgnored)}`;

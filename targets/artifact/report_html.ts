@@ -32,7 +32,7 @@ th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px so
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 code { font: .82rem/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { white-space: pre-wrap; background: #8881; padding: .7rem; border-radius: .4rem; font-size: .82rem; }
-svg { width: 100%; height: 16rem; border: 1px solid #8885; } rect { fill: #3b82f6aa; stroke: #1d4ed8; stroke-width: .2; }
+svg { width: 100%; height: 16rem; border: 1px solid #8885; } rect { fill: #3b82f688; stroke: #1d4ed8; stroke-width: .6; vector-effect: non-scaling-stroke; }
 rect:hover { fill: #f59e0b; }`;
 
 /** The page. Equal reports give equal text. */

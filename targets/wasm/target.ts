@@ -98,15 +98,18 @@ function emitted(program: WasmProgram, kernels: readonly ArtifactFile[], stem: s
   };
 }
 
-function rowOf({ region, kernel, functionName }: WasmStep, program: WasmProgram): KernelRow {
-  const keys = new Set(kernel.operands.flatMap((operand) => operand.kind === "weights" ? [operand.weights.key] : []));
+function rowOf({ region, kernel, functionName, addresses }: WasmStep, { weights, memory }: WasmProgram): KernelRow {
+  const read = new Set(addresses);
   return {
     origin: regionOrigin(region),
     ops: [region.main, ...region.epilogue?.nodes ?? []].map(({ op }) => op),
     outputs: regionOutputs(region),
     kernel: kernel.id,
     functionName,
-    weightBytes: program.weights.reduce((sum, { key, bytes }) => sum + (keys.has(key) ? bytes.byteLength : 0), 0),
+    weightBytes: weights.reduce(
+      (sum, { offset, bytes }) => sum + (read.has(memory.weightsBase + offset) ? bytes.byteLength : 0),
+      0,
+    ),
   };
 }
 
