@@ -2,7 +2,8 @@
 
 import { makeNode } from "../ir/build.ts";
 import { constantEnvironment, evaluateGraph, evaluateNode } from "../ir/evaluate/mod.ts";
-import type { Graph } from "../ir/graph.ts";
+import { type Graph, typeOf } from "../ir/graph.ts";
+import { isFloat } from "../numeric/element.ts";
 import type { Node, ValueName } from "../ir/node.ts";
 import { printNode } from "../ir/print.ts";
 import type { QuantizedTensor, Tensor } from "../ir/tensor.ts";
@@ -66,7 +67,8 @@ function matchValues(first: Graph, other: Graph): readonly Pair[] {
     if (node.op === "constant") return [];
     const [value] = node.outputs;
     const found = other.types.has(value) ? value : node.origin.length > 0 ? byOrigin.get(originKey(node)) : undefined;
-    return found === undefined ? [] : [{ value, other: found, origin: node.origin }];
+    if (found === undefined || isReal(first, value) !== isReal(other, found)) return [];
+    return [{ value, other: found, origin: node.origin }];
   });
   const known = new Set(pairs.map(({ value }) => value));
   for (const { name, value } of first.outputs) {
@@ -74,6 +76,12 @@ function matchValues(first: Graph, other: Graph): readonly Pair[] {
     if (found !== undefined && !known.has(value)) pairs.push({ value, other: found, origin: [] });
   }
   return pairs;
+}
+
+/** Whether a value stands for real numbers: floats, or codes with their steps. Bare codes and accumulators do not. */
+function isReal(graph: Graph, value: ValueName): boolean {
+  const type = typeOf(graph, value);
+  return type.encoding.kind !== "plain" || isFloat(type.element);
 }
 
 function originKey(node: Node): string {
