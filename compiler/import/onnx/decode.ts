@@ -1,7 +1,7 @@
 /** Reads the protobuf wire form of an ONNX model. Bytes that are no such model give a diagnostic with the place. */
 
 import protobuf from "protobufjs";
-import { collect, DiagnosticError, fail, type Outcome } from "../../diagnostics.ts";
+import { collect, DiagnosticError, type Outcome } from "../../diagnostics.ts";
 import { fromBytes } from "../../numeric/element.ts";
 import {
   type AttributeProto,
@@ -15,19 +15,26 @@ import {
   type TensorProto,
   type ValueInfoProto,
 } from "./proto.ts";
-
-type Reader = protobuf.Reader;
-
-/** Reads one field; the reader stands behind its tag. */
-type FieldReader = (reader: Reader, wire: number) => void;
+import {
+  expectWire,
+  type FieldReader,
+  joinBytes,
+  malformed,
+  nestedEnd,
+  readBytes,
+  type Reader,
+  readFixed,
+  readInt64,
+  readInteger,
+  readMessage,
+  readSmall,
+  readString,
+  readVarints,
+  wireFixed32,
+} from "./wire.ts";
 
 /** Graphs may nest in attributes this deep. */
 const depthLimit = 64;
-
-const wireVarint = 0;
-const wireFixed64 = 1;
-const wireBytes = 2;
-const wireFixed32 = 5;
 
 /** Decodes a whole model file. */
 export function decodeModel(bytes: Uint8Array): Outcome<ModelProto> {
@@ -51,102 +58,6 @@ function decodeWhole<T>(bytes: Uint8Array, read: (reader: Reader) => T): Outcome
       return malformed(reader, "the file", reason);
     }
   });
-}
-
-function malformed(reader: Reader, place: string, reason: string): never {
-  return fail("Q1001", `Not a readable ONNX file: ${reason} at byte ${reader.pos} in ${place}`, {
-    help: "Check that the file is complete and is ONNX (a protobuf), not a pointer file or an archive",
-  });
-}
-
-/** Reads fields up to `end`. Fields without a reader are skipped. */
-function readMessage(reader: Reader, end: number, place: string, fields: Readonly<Record<number, FieldReader>>): void {
-  while (reader.pos < end) {
-    const tag = reader.uint32();
-    const field = tag >>> 3;
-    const wire = tag & 7;
-    if (field === 0 || wire === 3 || wire === 4 || wire > 5) malformed(reader, place, `tag ${tag} is no field`);
-    const read = fields[field];
-    if (read === undefined) reader.skipType(wire);
-    else read(reader, wire);
-    if (reader.pos > end) malformed(reader, place, "a field runs past the end of its message");
-  }
-}
-
-/** Reads the length of a nested message and gives its end. */
-function nestedEnd(reader: Reader, wire: number, place: string): number {
-  expectWire(reader, wire, wireBytes, place);
-  const length = reader.uint32();
-  if (reader.pos + length > reader.len) malformed(reader, place, `a part of ${length} bytes is cut off`);
-  return reader.pos + length;
-}
-
-function expectWire(reader: Reader, wire: number, wanted: number, place: string): void {
-  if (wire !== wanted) malformed(reader, place, `wire type ${wire} where ${wanted} belongs`);
-}
-
-function readBytes(reader: Reader, wire: number, place: string): Uint8Array {
-  const end = nestedEnd(reader, wire, place);
-  const bytes = reader.buf.subarray(reader.pos, end);
-  reader.pos = end;
-  return bytes;
-}
-
-function readString(reader: Reader, wire: number, place: string): string {
-  return new TextDecoder().decode(readBytes(reader, wire, place));
-}
-
-function readInt64(reader: Reader): bigint {
-  const value = reader.int64();
-  if (typeof value === "number") return BigInt(value);
-  return (BigInt(value.high) << 32n) | BigInt(value.low >>> 0);
-}
-
-function readInteger(reader: Reader, wire: number, place: string): bigint {
-  expectWire(reader, wire, wireVarint, place);
-  return readInt64(reader);
-}
-
-/** An integer that is small in every sound file; saturates. */
-function readSmall(reader: Reader, wire: number, place: string): number {
-  const value = readInteger(reader, wire, place);
-  return Number(BigInt.asIntN(53, value));
-}
-
-/** Appends one unpacked or a run of packed varints. */
-function readVarints<T>(reader: Reader, wire: number, place: string, read: (reader: Reader) => T, into: T[]): void {
-  if (wire === wireVarint) {
-    into.push(read(reader));
-    return;
-  }
-  const end = nestedEnd(reader, wire, place);
-  while (reader.pos < end) into.push(read(reader));
-  if (reader.pos > end) malformed(reader, place, "packed integers run past their end");
-}
-
-/** Packed or unpacked fixed-width numbers, as their bytes. */
-function readFixed(reader: Reader, wire: number, place: string, width: 4 | 8, into: Uint8Array[]): void {
-  if (wire === wireBytes) {
-    const bytes = readBytes(reader, wire, place);
-    if (bytes.length % width !== 0) malformed(reader, place, `${bytes.length} bytes of ${width}-byte numbers`);
-    into.push(bytes);
-    return;
-  }
-  expectWire(reader, wire, width === 4 ? wireFixed32 : wireFixed64, place);
-  if (reader.pos + width > reader.len) malformed(reader, place, "a number is cut off");
-  into.push(reader.buf.subarray(reader.pos, reader.pos + width));
-  reader.pos += width;
-}
-
-function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length === 1) return parts[0];
-  const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    joined.set(part, offset);
-    offset += part.length;
-  }
-  return joined;
 }
 
 function readModel(reader: Reader, end: number): ModelProto {

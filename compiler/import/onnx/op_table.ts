@@ -28,10 +28,12 @@ import { rotaryImporters } from "./ops/rotary.ts";
 import { samplingImporters } from "./ops/sampling.ts";
 import { shapeImporters } from "./ops/shape.ts";
 import { signalImporters } from "./ops/signal.ts";
+import { sliceImporters } from "./ops/slice.ts";
 import { softmaxImporters } from "./ops/softmax.ts";
 
 const families: readonly OpImporterTable[] = [
   shapeImporters,
+  sliceImporters,
   elementwiseImporters,
   castImporters,
   activationImporters,

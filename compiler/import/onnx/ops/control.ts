@@ -41,7 +41,7 @@ function merged(context: ImportContext, condition: ValueName, x: ValueName, y: V
     return unsupported(
       context,
       `the branches give ${printType(left)} and ${printType(right)}, and the condition is not known`,
-      "Bind the symbols or fix the input that decides the branch",
+      "Bind the symbols, or fix the input that decides the branch: --bind NAME=1",
     );
   }
   const body = select(input(0), input(1), input(2));

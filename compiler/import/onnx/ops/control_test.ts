@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { ModelSpec, NodeSpec } from "../../../../tests/support/onnx_builder.ts";
-import { checkAgainstRuntime, errorsOf, importSpec, opsOf } from "../../../../tests/support/onnx_check.ts";
+import { checkAgainstRuntime, errorsOf, graphOf, importSpec, opsOf } from "../../../../tests/support/onnx_check.ts";
 import { floatTensor, plainTensor, type Tensor } from "../../../ir/tensor.ts";
 
 const x = { name: "x", shape: [3] };
@@ -49,6 +49,17 @@ Deno.test("If with a run-time condition selects between both branches", async ()
     nodes: [choice],
   };
   for (const flag of [true, false]) await checkAgainstRuntime(spec, { x: entries, flag: bool(flag) });
+});
+
+Deno.test("an input that decides the branch may be fixed by --bind", () => {
+  const spec: ModelSpec = {
+    inputs: [x, { name: "flag", element: "bool", shape: [1] }],
+    outputs: ["y"],
+    nodes: [choice],
+  };
+  const graph = graphOf(spec, { flag: 1 });
+  assert.deepEqual([graph.inputs.map(({ name }) => name), opsOf(graph)], [["x"], ["map"]]);
+  assert.equal(errorsOf(importSpec(spec, { flag: 2 }))[0].code, "Q1042");
 });
 
 Deno.test("If between different shapes with a run-time condition is a diagnostic", () => {
