@@ -1,7 +1,9 @@
 /** 8-bit x 8-bit integers with exact i32 sums: both sides widened to i16, then pairs of products per lane. */
 
 import { advance, constant, countedLoop, get, type Lines, load, op, repeatWhile, set, store, sum } from "../text.ts";
+import type { WasmVariant } from "../kernel.ts";
 import type { DotCore } from "./engine.ts";
+import { halfConstants, loadSteps, type PanelStep } from "./steps.ts";
 import { type RowSource, spanCopier } from "./source.ts";
 
 export interface Int8CoreOptions {
@@ -14,6 +16,10 @@ export interface Int8CoreOptions {
   readonly source: RowSource;
   /** Whether the packed weights are centred, or a zero point per column and block is subtracted. */
   readonly weightZeros: boolean;
+  /** Whether real offsets stand in the panels, stored as the steps are; codes then have no zero point. */
+  readonly weightOffsets: boolean;
+  readonly step: PanelStep;
+  readonly variant: WasmVariant;
   /** `real` sums are f32, multiplied by both steps; `integer` sums are i32. */
   readonly sums: "real" | "integer";
 }
@@ -30,19 +36,34 @@ export function paddedDepth(depth: number): number {
   return Math.ceil(depth / 8) * 8;
 }
 
-/** Bytes of one block of a panel: codes, then a step (f32) and, where there are zero points, one (i32) per column. */
-export function int8BlockBytes(
-  options: Pick<Int8CoreOptions, "panelColumns" | "weightZeros" | "sums">,
-  depth: number,
-): number {
-  const { panelColumns, weightZeros, sums } = options;
-  return panelColumns * (depth + (sums === "real" ? 4 : 0) + (weightZeros ? 4 : 0));
+/** What of the options a packer needs. */
+export type Int8Layout = Pick<Int8CoreOptions, "panelColumns" | "weightZeros" | "weightOffsets" | "step" | "sums">;
+
+export interface Int8BlockShape {
+  readonly stepsAt: number;
+  readonly offsetsAt: number;
+  readonly zerosAt: number;
+  readonly bytes: number;
 }
 
-/** A prepared row: i16 codes less the zero point, then one i32 sum per block where the weights have zero points. */
+/** A block of a panel: codes, then per column a step (real sums), an offset and a zero point (i32), where there are any. */
+export function int8BlockShape(layout: Int8Layout, depth: number): Int8BlockShape {
+  const { panelColumns, weightZeros, weightOffsets, step, sums } = layout;
+  const stepBytes = sums === "real" ? panelColumns * (step === "f16" ? 2 : 4) : 0;
+  const stepsAt = panelColumns * depth;
+  const offsetsAt = stepsAt + stepBytes;
+  const zerosAt = offsetsAt + (weightOffsets ? stepBytes : 0);
+  return { stepsAt, offsetsAt, zerosAt, bytes: zerosAt + (weightZeros ? 4 * panelColumns : 0) };
+}
+
+/** A prepared row: i16 codes less the zero point, then one i32 sum per block where weights have zero points or offsets. */
 function preparedBytes(options: Int8CoreOptions): number {
   const padded = paddedDepth(options.depth);
-  return 2 * padded + (options.weightZeros ? 16 * Math.ceil(blocksOf(options) / 4) : 0);
+  return 2 * padded + (needsSums(options) ? 16 * Math.ceil(blocksOf(options) / 4) : 0);
+}
+
+function needsSums({ weightZeros, weightOffsets }: Int8CoreOptions): boolean {
+  return weightZeros || weightOffsets;
 }
 
 function blocksOf(options: Int8CoreOptions): number {
@@ -54,7 +75,7 @@ export function int8Core(options: Int8CoreOptions): DotCore {
   const blockDepth = blocks === 1 ? paddedDepth(options.depth) : options.block;
   return {
     panelColumns: options.panelColumns,
-    panelBytes: blocks * int8BlockBytes(options, blockDepth),
+    panelBytes: blocks * int8BlockShape(options, blockDepth).bytes,
     rowBytes: preparedBytes(options),
     tileRows: options.tileRows,
     prepare: { begin: prepareBegin(options), row: prepareRow(options), next: options.source.next },
@@ -64,7 +85,7 @@ export function int8Core(options: Int8CoreOptions): DotCore {
 
 /** Widens a row of codes to i16 and takes its zero point away; what lies past the depth is zero. */
 function prepareRow(options: Int8CoreOptions): Lines {
-  const { depth, left, weightZeros, source } = options;
+  const { depth, left, source } = options;
   const widened = load(left.signed ? "v128.load8x8_s" : "v128.load8x8_u", get("from"));
   const centred = left.zeros === "none" ? widened : op("i16x8.sub", widened, get("v_zero"));
   const copier = spanCopier({
@@ -80,7 +101,7 @@ function prepareRow(options: Int8CoreOptions): Lines {
     lines.push(set("v_zero", op("i16x8.splat", zero)));
   }
   lines.push(...source.copyRow(copier), ...copier.zeros(padding));
-  if (weightZeros) lines.push(...sumBlocks(options));
+  if (needsSums(options)) lines.push(...sumBlocks(options));
   return lines;
 }
 
@@ -127,7 +148,8 @@ function int8Tile(options: Int8CoreOptions, rows: number): Lines {
   const vectors = panelColumns / 4;
   const blocks = blocksOf(options);
   const depth = blocks === 1 ? paddedDepth(options.depth) : options.block;
-  const lines: (string | Lines)[] = [set("w", get("panel")), set("xk", get("x"))];
+  const constants = sums === "real" && options.step === "f16" ? halfConstants() : [];
+  const lines: (string | Lines)[] = [...constants, set("w", get("panel")), set("xk", get("x"))];
   const each = (visit: (row: number, vector: number) => string): string[] =>
     Array.from({ length: rows }, (_, row) => Array.from({ length: vectors }, (_, vector) => visit(row, vector))).flat();
   const total = (row: number, vector: number): string => `v_${blocks > 1 ? "acc" : "sum"}_${row}_${vector}`;
@@ -135,8 +157,9 @@ function int8Tile(options: Int8CoreOptions, rows: number): Lines {
 
   const body: (string | Lines)[] = [...each((row, vector) => set(total(row, vector), zero))];
   body.push(...blockLoop(options, rows, depth, total));
-  if (options.weightZeros) body.push(...subtractZeros(options, rows, total));
-  if (sums === "real") body.push(...scale(options, rows, total, blocks));
+  const shape = int8BlockShape(options, depth);
+  if (options.weightZeros) body.push(...subtractZeros(options, rows, total, shape));
+  if (sums === "real") body.push(...scale(options, rows, total, shape));
   if (blocks === 1) return [...lines, ...setStepAddress(options), ...body];
   if (sums === "integer") {
     // Blocks share no step here: integer sums simply go on.
@@ -146,7 +169,7 @@ function int8Tile(options: Int8CoreOptions, rows: number): Lines {
     ...lines,
     ...setStepAddress(options),
     ...each((row, vector) => set(`v_sum_${row}_${vector}`, "(v128.const f32x4 0 0 0 0)")),
-    ...countedLoop("blocks_of_depth", "block_index", blocks, [...body, advance("w", int8BlockBytes(options, depth))]),
+    ...countedLoop("blocks_of_depth", "block_index", blocks, [...body, advance("w", shape.bytes)]),
   ];
 }
 
@@ -192,24 +215,31 @@ function blockLoop(
   ];
 }
 
-/** Σ x (w - z) = Σ x w - z Σ x. The row's sums lie after its codes. */
+/** Address of the sum of the block of the tile's first row; sums lie after the codes of each row. */
+function sumsAddress(options: Int8CoreOptions): string {
+  return blocksOf(options) === 1 ? get("x") : sum(get("x"), op("i32.shl", get("block_index"), constant(2)));
+}
+
+/** Σ x of a row's block in every lane. */
+function rowSum(options: Int8CoreOptions, row: number): string {
+  const offset = row * preparedBytes(options) + 2 * paddedDepth(options.depth);
+  return load("v128.load32_splat", get("sums_at"), offset);
+}
+
+/** Σ x (w - z) = Σ x w - z Σ x. */
 function subtractZeros(
   options: Int8CoreOptions,
   rows: number,
   total: (row: number, vector: number) => string,
+  shape: Int8BlockShape,
 ): Lines {
   const vectors = options.panelColumns / 4;
-  const rowBytes = preparedBytes(options);
-  const offset = options.sums === "real" ? 4 * options.panelColumns : 0;
-  const sumsAt = 2 * paddedDepth(options.depth);
-  const blocks = blocksOf(options);
-  const at = blocks === 1 ? get("x") : sum(get("x"), op("i32.shl", get("block_index"), constant(2)));
-  const lines: string[] = [set("sums_at", at)];
+  const lines: string[] = [set("sums_at", sumsAddress(options))];
   for (let vector = 0; vector < vectors; vector++) {
-    lines.push(set(`v_w_${vector}`, load("v128.load", get("w_end"), offset + 16 * vector)));
+    lines.push(set(`v_w_${vector}`, load("v128.load", get("w"), shape.zerosAt + 16 * vector)));
   }
   for (let row = 0; row < rows; row++) {
-    lines.push(set("v_x", load("v128.load32_splat", get("sums_at"), row * rowBytes + sumsAt)));
+    lines.push(set("v_x", rowSum(options, row)));
     for (let vector = 0; vector < vectors; vector++) {
       const name = total(row, vector);
       lines.push(set(name, op("i32x4.sub", get(name), op("i32x4.mul", get("v_x"), get(`v_w_${vector}`)))));
@@ -218,31 +248,43 @@ function subtractZeros(
   return lines;
 }
 
-/** sum = (stepA * stepB) * f32(total), added up over blocks. */
+/** sum = (stepA * stepB) * f32(total), then (stepA * offset) * f32(Σ x), added up over blocks. */
 function scale(
   options: Int8CoreOptions,
   rows: number,
   total: (row: number, vector: number) => string,
-  blocks: number,
+  shape: Int8BlockShape,
 ): Lines {
   const vectors = options.panelColumns / 4;
-  const lines: string[] = [];
-  for (let vector = 0; vector < vectors; vector++) {
-    lines.push(set(`v_w_${vector}`, load("v128.load", get("w_end"), 16 * vector)));
-  }
-  for (let row = 0; row < rows; row++) {
-    const step = options.left.steps === "row"
+  const steps = (at: number): string[] =>
+    Array.from(
+      { length: vectors },
+      (_, vector) => loadSteps(`v_w_${vector}`, options.step, at, vector, options.variant),
+    )
+      .flat();
+  const leftStep = (row: number): string =>
+    options.left.steps === "row"
       ? load("v128.load32_splat", get("steps_at"), 4 * row)
       : load("v128.load32_splat", get("a_steps"));
-    lines.push(set("v_x", step));
+  const scaled = (vector: number, value: string): string =>
+    op("f32x4.mul", op("f32x4.mul", get("v_x"), get(`v_w_${vector}`)), op("f32x4.convert_i32x4_s", value));
+  const lines: string[] = steps(shape.stepsAt);
+  const first = blocksOf(options) === 1;
+  for (let row = 0; row < rows; row++) {
+    lines.push(set("v_x", leftStep(row)));
     for (let vector = 0; vector < vectors; vector++) {
-      const sumName = `v_sum_${row}_${vector}`;
-      const value = op(
-        "f32x4.mul",
-        op("f32x4.mul", get("v_x"), get(`v_w_${vector}`)),
-        op("f32x4.convert_i32x4_s", get(total(row, vector))),
-      );
-      lines.push(set(sumName, blocks === 1 ? value : op("f32x4.add", get(sumName), value)));
+      const name = `v_sum_${row}_${vector}`;
+      const value = scaled(vector, get(total(row, vector)));
+      lines.push(set(name, first ? value : op("f32x4.add", get(name), value)));
+    }
+  }
+  if (!options.weightOffsets) return lines;
+  lines.push(...steps(shape.offsetsAt), set("sums_at", sumsAddress(options)));
+  for (let row = 0; row < rows; row++) {
+    lines.push(set("v_x", leftStep(row)), set("v_total", rowSum(options, row)));
+    for (let vector = 0; vector < vectors; vector++) {
+      const name = `v_sum_${row}_${vector}`;
+      lines.push(set(name, op("f32x4.add", get(name), scaled(vector, get("v_total")))));
     }
   }
   return lines;

@@ -1,9 +1,10 @@
 /** 8-bit codes x 8-bit codes. */
 
-import type { WasmKernel } from "../kernel.ts";
+import type { WasmKernel, WasmVariant } from "../kernel.ts";
 import { rowBlockOf } from "./engine.ts";
 import { int8Core, type Int8CoreOptions } from "./int8.ts";
 import { codeShift, hasZeros, packInt8Panels } from "./pack_int8.ts";
+import { panelStep } from "./pack_nibble.ts";
 import {
   type Declined,
   dotKernel,
@@ -26,7 +27,7 @@ export function selectInt8(problem: DotProblem): WasmKernel | Declined {
   const { a, b, matrix, view, weightsKey, space, sums } = problem;
   const left = leftCodes(problem.aType, problem.family);
   if (left === undefined) return { declined: "left codes step along the depth" };
-  if (matrix === undefined || matrix.offsets !== undefined) return { declined: "weights are not integers of 8 bits" };
+  if (matrix === undefined) return { declined: "weights are not integers of 8 bits" };
   const { depth } = view;
   const { block, blocks } = matrix;
   if (depth > deepest) return { declined: "sums may pass 32 bits" };
@@ -35,21 +36,29 @@ export function selectInt8(problem: DotProblem): WasmKernel | Declined {
   const panelColumns = panelWidth(problem, 8);
   const finish = problem.finishOf(panelColumns);
   if ("declined" in finish) return finish;
-  const options: Int8CoreOptions = {
+  const weightZeros = hasZeros(matrix, codeShift(matrix.codes));
+  if (matrix.offsets !== undefined && (weightZeros || sums === "integer")) {
+    return { declined: "offsets beside zero points" };
+  }
+  const optionsOf = (variant: WasmVariant): Int8CoreOptions => ({
     depth,
     block,
     panelColumns,
     tileRows,
     left,
     source: problem.source ?? matrixSource(depth, 1),
-    weightZeros: hasZeros(matrix, codeShift(matrix.codes)),
+    weightZeros,
+    weightOffsets: matrix.offsets !== undefined,
+    step: panelStep(matrix),
+    variant,
     sums,
-  };
+  });
+  const options = optionsOf("simd128");
   const core = int8Core(options);
   const rowBlock = rowBlockOf(space, core.rowBytes, core.tileRows);
-  const text = `columns=${panelColumns},block=${block},steps=${sums === "real" ? "f32" : "none"},zeros=${
-    options.weightZeros ? 1 : 0
-  }`;
+  const text = `columns=${panelColumns},block=${block},steps=${sums === "real" ? options.step : "none"},zeros=${
+    weightZeros ? 1 : 0
+  },offsets=${options.weightOffsets ? 1 : 0}`;
   return dotKernel({
     problem,
     arithmetic: "int8",
@@ -64,7 +73,7 @@ export function selectInt8(problem: DotProblem): WasmKernel | Declined {
       pack: () => packInt8Panels(matrix, options),
     },
     scratchBytes: rowBlock * core.rowBytes + copySlack,
-    body: () => loopsOf(problem, finish, core, rowBlock),
+    body: (variant) => loopsOf(problem, finish, int8Core(optionsOf(variant)), rowBlock),
   });
 }
 
@@ -73,10 +82,11 @@ function header(options: Int8CoreOptions): string[] {
   const w = options.weightZeros ? "(w[k][n] - w_zero[n])" : "w[k][n]";
   const dot = `sum over k of ${a} * ${w}, exact in i32`;
   if (options.sums === "integer") return [`sum[m][n] = ${dot}`];
+  const offset = options.weightOffsets ? " + (a_step[m] * w_offset[block][n]) * f32(sum of a)" : "";
   return options.block < options.depth
     ? [
-      "y[m][n] = sum over blocks of (a_step[m] * w_step[block][n]) * f32(dot)",
+      `y[m][n] = sum over blocks of (a_step[m] * w_step[block][n]) * f32(dot)${offset}`,
       `dot = ${dot}, within a block of ${options.block}`,
     ]
-    : ["y[m][n] = (a_step[m] * w_step[n]) * f32(dot)", `dot = ${dot}`];
+    : [`y[m][n] = (a_step[m] * w_step[n]) * f32(dot)${offset}`, `dot = ${dot}`];
 }

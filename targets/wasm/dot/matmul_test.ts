@@ -4,13 +4,7 @@ import { GraphBuilder } from "../../../compiler/ir/build.ts";
 import { binary, input, literal } from "../../../compiler/ir/expression.ts";
 import { symbolic } from "../../../compiler/ir/extent.ts";
 import type { ContractionResult } from "../../../compiler/ir/node.ts";
-import {
-  floatTensor,
-  type PlainTensor,
-  plainTensor,
-  type QuantizedTensor,
-  type Tensor,
-} from "../../../compiler/ir/tensor.ts";
+import { floatTensor, plainTensor, type QuantizedTensor, type Tensor } from "../../../compiler/ir/tensor.ts";
 import { quantizedType, tensorType } from "../../../compiler/ir/types.ts";
 import { int4, int8, intFormat, uint4, uint8 } from "../../../compiler/numeric/number_format.ts";
 import type { QuantScheme } from "../../../compiler/numeric/scheme.ts";
@@ -320,6 +314,21 @@ const weightOnlyCase = fc.record({
   step: fc.constantFrom("f32" as const, "f16" as const),
   transposeB: fc.boolean(),
   seed: fc.nat(),
+});
+
+Deno.test("int8 x quantized matmul equals the evaluator where blocks have real offsets", async () => {
+  for (const format of [uint4, intFormat(5, false), intFormat(3, false)]) {
+    for (const [depth, block] of [[64, 32], [96, 48], [40, 40], [256, 128]] as const) {
+      for (const zero of [false, true]) {
+        for (const step of ["f32", "f16"] as const) {
+          const right = { ...scheme(format, [1, depth === block ? "all" : block], false), step, offset: true as const };
+          const left = scheme(zero ? uint8 : int8, [1, "all"], zero);
+          const rows = 1 + (depth + block) % 7;
+          await checkInteger({ rows, depth, columns: 11, left, right, result: "real", seed: depth });
+        }
+      }
+    }
+  }
 });
 
 Deno.test("weight-only matmul stays within the rounding bound for every code, zero point and offset", async () => {

@@ -12,9 +12,7 @@ import type { WasmVariant } from "../kernel.ts";
 import { advance, constant, countedLoop, get, type Lines, load, op, set, store, sum, times } from "../text.ts";
 import type { DotCore } from "./engine.ts";
 import type { LeftCodes } from "./int8.ts";
-
-/** Storage of weight steps in panels. */
-export type PanelStep = "f32" | "f16";
+import { halfConstants, loadSteps, type PanelStep, swizzleOf } from "./steps.ts";
 
 export interface NibbleLayout {
   readonly depth: number;
@@ -27,6 +25,8 @@ export interface NibbleLayout {
   readonly zeros: boolean;
   /** Sums Σ (u - z) stand in the panels where the left codes have a zero point of their own. */
   readonly sums: boolean;
+  /** Real offsets stand in the panels, stored as the steps are; codes then have no zero point. */
+  readonly offsets: boolean;
 }
 
 export interface NibbleCoreOptions {
@@ -48,8 +48,9 @@ export interface NibbleShape {
   /** Depth between widenings; divides the block. */
   readonly segment: number;
   readonly segments: number;
-  /** Bytes of a block: steps, zeros, sums, codes in this order. */
+  /** Bytes of a block: steps, offsets, zeros, sums, codes in this order. */
   readonly stepsAt: number;
+  readonly offsetsAt: number;
   readonly zerosAt: number;
   readonly sumsAt: number;
   readonly codesAt: number;
@@ -63,7 +64,8 @@ export function nibbleShape(layout: NibbleLayout): NibbleShape {
   const blockDepth = whole ? Math.ceil(depth / unit) * unit : block;
   let segment = Math.min(longestSegment, blockDepth);
   while (blockDepth % segment !== 0) segment -= 8;
-  const zerosAt = step === undefined ? 0 : panelColumns * (step === "f16" ? 2 : 4);
+  const stepBytes = step === undefined ? 0 : panelColumns * (step === "f16" ? 2 : 4);
+  const zerosAt = layout.offsets ? 2 * stepBytes : stepBytes;
   const sumsAt = zerosAt + (layout.zeros ? panelColumns : 0);
   const codesAt = sumsAt + (layout.sums ? 4 * panelColumns : 0);
   return {
@@ -72,6 +74,7 @@ export function nibbleShape(layout: NibbleLayout): NibbleShape {
     segment,
     segments: blockDepth / segment,
     stepsAt: 0,
+    offsetsAt: stepBytes,
     zerosAt,
     sumsAt,
     codesAt,
@@ -148,7 +151,7 @@ function prepareSegment(options: NibbleCoreOptions, shape: NibbleShape, valid: n
     get("v_pairs"),
     op(`i8x16.shuffle 4 5 6 7 0 1 2 3 12 13 14 15 8 9 10 11`, get("v_pairs"), get("v_pairs")),
   );
-  const factor = options.layout.zeros ? -1 : -options.zero;
+  const factor = options.layout.offsets ? 1 : options.layout.zeros ? -1 : -options.zero;
   lines.push(
     `(v128.store32_lane 0 ${get("to")} ${op("i16x8.mul", both, `(v128.const i16x8${` ${factor}`.repeat(8)})`)})`,
   );
@@ -201,6 +204,7 @@ function blockOfDepth(options: NibbleCoreOptions, shape: NibbleShape, rows: numb
   const { layout, variant } = options;
   const vectors = layout.panelColumns / 4;
   const lines: (string | Lines)[] = [];
+  if (layout.offsets) lines.push(...startTotals(rows, shape));
   if (layout.zeros) lines.push(...expandZeros(layout, shape, variant));
   const codeBytes = layout.panelColumns * shape.blockDepth / 2;
   if (shape.segments === 1) {
@@ -237,6 +241,21 @@ function blockOfDepth(options: NibbleCoreOptions, shape: NibbleShape, rows: numb
   return lines;
 }
 
+/** Σ a of the block's rows, for the offsets: one segment's at once, more are added as they go by. */
+function startTotals(rows: number, shape: NibbleShape): string[] {
+  if (shape.segments === 1) return [];
+  return Array.from({ length: rows }, (_, row) => set(`v_total_${row}`, "(v128.const i32x4 0 0 0 0)"));
+}
+
+function addTotals(rows: number, rowBytes: number, shape: NibbleShape): string[] {
+  return Array.from({ length: rows }, (_, row) => {
+    const pair = load("v128.load32_splat", get("xk"), row * rowBytes);
+    const total = op("i32x4.extadd_pairwise_i16x8_s", pair);
+    const name = `v_total_${row}`;
+    return set(name, shape.segments === 1 ? total : op("i32x4.add", get(name), total));
+  });
+}
+
 function plusBlock(shape: NibbleShape): string {
   return sum(get("w"), constant(shape.blockBytes));
 }
@@ -265,8 +284,9 @@ function segmentSums(options: NibbleCoreOptions, shape: NibbleShape, rows: numbe
   const pointer = shape.segments === 1 ? "w" : "wk";
   const first = shape.segments === 1;
   const lines: string[] = [];
+  if (layout.offsets) lines.push(...addTotals(rows, rowBytes, shape));
   for (let row = 0; row < rows; row++) {
-    if (!layout.zeros && options.zero === 0) {
+    if (layout.offsets || !layout.zeros && options.zero === 0) {
       for (let vector = 0; vector < vectors; vector++) lines.push(...startSum(options, row, vector, undefined, first));
       continue;
     }
@@ -360,23 +380,15 @@ function pairsOfGroup(vectors: number, rows: number, rowBytes: number, group: nu
   return lines;
 }
 
-/** - za Σ (u - z), with the row's zero point moved as its unsigned codes were. */
+/** - za Σ (u - z). */
 function subtractLeftZero(options: NibbleCoreOptions, shape: NibbleShape, rows: number): Lines {
-  const { left, layout } = options;
-  const vectors = layout.panelColumns / 4;
+  const vectors = options.layout.panelColumns / 4;
   const lines: string[] = [];
   for (let vector = 0; vector < vectors; vector++) {
     lines.push(set(`v_w_${vector}`, load("v128.load", get("w"), shape.sumsAt + 16 * vector)));
   }
   for (let row = 0; row < rows; row++) {
-    if (left.zeros === "none") lines.push(set("v_x", `(v128.const i32x4${" -128".repeat(4)})`));
-    else {
-      const zeros = left.zeros === "row"
-        ? sum(get("a_zeros"), op("i32.shl", get("row_at"), constant(2)))
-        : get("a_zeros");
-      const zero = load("v128.load32_splat", zeros, left.zeros === "row" ? 4 * row : 0);
-      lines.push(set("v_x", left.signed ? zero : op("i32x4.sub", zero, `(v128.const i32x4${" 128".repeat(4)})`)));
-    }
+    lines.push(set("v_x", leftZero(options, row)));
     for (let vector = 0; vector < vectors; vector++) {
       const name = `v_acc_${row}_${vector}`;
       lines.push(set(name, op("i32x4.sub", get(name), op("i32x4.mul", get("v_x"), get(`v_w_${vector}`)))));
@@ -411,12 +423,48 @@ function addBlock(options: NibbleCoreOptions, shape: NibbleShape, rows: number):
       lines.push(set(total, shape.blocks === 1 ? value : op("f32x4.add", get(total), value)));
     }
   }
+  if (layout.offsets) lines.push(...addOffsets(options, shape, rows));
   return lines;
 }
 
-/** Indices of 128 and more give 0: in range for the strict form, and a set top bit for the relaxed one. */
-function swizzleOf(variant: WasmVariant): string {
-  return variant === "relaxed" ? "i8x16.relaxed_swizzle" : "i8x16.swizzle";
+/** sum += (stepA * offset) * f32(Σ (a - za)). */
+function addOffsets(options: NibbleCoreOptions, shape: NibbleShape, rows: number): string[] {
+  const { layout, left, variant } = options;
+  const lines: string[] = [];
+  for (let vector = 0; vector < layout.panelColumns / 4; vector++) {
+    lines.push(...loadSteps(`v_w_${vector}`, layout.step ?? "f32", shape.offsetsAt, vector, variant));
+  }
+  for (let row = 0; row < rows; row++) {
+    const total = layout.sums ? centredTotal(options, shape, row) : get(`v_total_${row}`);
+    lines.push(set("v_total", op("f32x4.convert_i32x4_s", total)));
+    const step = left.steps === "row"
+      ? load("v128.load32_splat", get("steps_at"), 4 * row)
+      : load("v128.load32_splat", get("a_steps"));
+    lines.push(set("v_x", step));
+    for (let vector = 0; vector < layout.panelColumns / 4; vector++) {
+      const name = `v_sum_${row}_${vector}`;
+      const offsets = op("f32x4.mul", get("v_x"), get(`v_w_${vector}`));
+      lines.push(set(name, op("f32x4.add", get(name), op("f32x4.mul", offsets, get("v_total")))));
+    }
+  }
+  return lines;
+}
+
+/** Σ (a - za) of a block that holds `valid` entries. */
+function centredTotal(options: NibbleCoreOptions, shape: NibbleShape, row: number): string {
+  const valid = shape.blocks === 1 ? options.layout.depth : shape.blockDepth;
+  const zeros = op("i32x4.mul", leftZero(options, row), `(v128.const i32x4${` ${valid}`.repeat(4)})`);
+  return op("i32x4.sub", get(`v_total_${row}`), zeros);
+}
+
+/** The row's zero point, moved as its unsigned codes were. */
+function leftZero({ left }: NibbleCoreOptions, row: number): string {
+  if (left.zeros === "none") {
+    return left.signed ? "(v128.const i32x4 0 0 0 0)" : `(v128.const i32x4${" -128".repeat(4)})`;
+  }
+  const zeros = left.zeros === "row" ? sum(get("a_zeros"), op("i32.shl", get("row_at"), constant(2))) : get("a_zeros");
+  const zero = load("v128.load32_splat", zeros, left.zeros === "row" ? 4 * row : 0);
+  return left.signed ? zero : op("i32x4.sub", zero, `(v128.const i32x4${" 128".repeat(4)})`);
 }
 
 /** Constants that inner loops keep in locals: engines build a vector constant anew at every use. */
@@ -429,32 +477,4 @@ function constants(options: NibbleCoreOptions): string[] {
   }
   if (layout.step === "f16") lines.push(...halfConstants());
   return lines;
-}
-
-/** Locals that `loadSteps` reads for f16. */
-export function halfConstants(): string[] {
-  const lanes = Array.from({ length: 4 }, (_, lane) => `128 128 ${2 * lane} ${2 * lane + 1}`).join(" ");
-  return [
-    set("v_half_lanes", `(v128.const i8x16 ${lanes})`),
-    set("v_half_mask", `(v128.const i32x4${" 0x8fffffff".repeat(4)})`),
-    set("v_half_scale", `(v128.const i32x4${" 0x77800000".repeat(4)})`),
-  ];
-}
-
-/**
- * Four steps as f32. An f16's bits under the sign, moved to where f32 keeps them, are the value times 2^-112; scaling
- * by 2^112 is exact and sets subnormals right.
- */
-export function loadSteps(
-  name: string,
-  step: PanelStep,
-  offset: number,
-  vector: number,
-  variant: WasmVariant,
-): string[] {
-  if (step === "f32") return [set(name, load("v128.load", get("w"), offset + 16 * vector))];
-  const halves = load("v128.load64_zero", get("w"), offset + 8 * vector);
-  const high = op(swizzleOf(variant), halves, get("v_half_lanes"));
-  const moved = op("v128.and", op("i32x4.shr_s", high, constant(3)), get("v_half_mask"));
-  return [set(name, op("f32x4.mul", moved, get("v_half_scale")))];
 }

@@ -6,7 +6,7 @@ import { type WasmKernel, wasmVariants } from "../kernel.ts";
 import { rowBlockOf } from "./engine.ts";
 import type { LeftCodes } from "./int8.ts";
 import { nibbleCore, type NibbleLayout, nibbleRowBytes } from "./nibble.ts";
-import { fitsHalf, nibbleCodes, packNibblePanels } from "./pack_nibble.ts";
+import { nibbleCodes, packNibblePanels, panelStep } from "./pack_nibble.ts";
 import {
   type Declined,
   dotKernel,
@@ -25,11 +25,12 @@ export function selectNibble(problem: DotProblem, format: IntFormat): WasmKernel
   const { a, b, matrix, view, weightsKey, space } = problem;
   const left = leftCodes(problem.aType, problem.family);
   if (left === undefined) return { declined: "left codes step along the depth" };
-  if (matrix === undefined || matrix.offsets !== undefined) return { declined: "weights are not integers" };
+  if (matrix === undefined) return { declined: "weights are not integers" };
   if (problem.source !== undefined) return { declined: "rows are gathered" };
   const real = problem.sums === "real";
   const codes = nibbleCodes(matrix, intRange(format).min);
   if (codes === undefined) return { declined: "zero points outside the codes" };
+  if (matrix.offsets !== undefined && codes.zero !== 0) return { declined: "offsets beside zero points" };
   const { depth } = view;
   if (matrix.blocks > 1 && (depth % matrix.block !== 0 || matrix.block % 8 !== 0)) return { declined: "ragged blocks" };
   const panelColumns = panelWidth(problem, 8);
@@ -39,15 +40,16 @@ export function selectNibble(problem: DotProblem, format: IntFormat): WasmKernel
     depth,
     block: matrix.block,
     panelColumns,
-    step: real ? (fitsHalf(matrix.steps) ? "f16" : "f32") : undefined,
+    step: real ? panelStep(matrix) : undefined,
     zeros: codes.zero === undefined,
     sums: left.zeros !== "none" || !left.signed,
+    offsets: matrix.offsets !== undefined,
   };
   const rowBytes = Math.max(...wasmVariants.map((variant) => nibbleRowBytes(layout, variant)));
   const rowBlock = rowBlockOf(space, rowBytes, tileRows);
   const text = `columns=${panelColumns},block=${matrix.block},step=${layout.step ?? "none"},zeros=${
     layout.zeros ? "block" : codes.zero
-  },sums=${layout.sums ? 1 : 0}`;
+  },sums=${layout.sums ? 1 : 0},offsets=${layout.offsets ? 1 : 0}`;
   return dotKernel({
     problem,
     arithmetic: "int4",
@@ -73,10 +75,11 @@ function header(layout: NibbleLayout, left: LeftCodes): string[] {
   const a = left.zeros === "none" ? "a[m][k]" : "(a[m][k] - a_zero)";
   const dot = `dot = sum over k of ${a} * (u[k][n] - z[n]), u in 0..15, exact`;
   if (layout.step === undefined) return [`sum[m][n] = ${dot}`];
+  const offset = layout.offsets ? " + (a_step[m] * w_offset[block][n]) * f32(sum of a)" : "";
   return layout.block < layout.depth
     ? [
-      "y[m][n] = sum over blocks of (a_step[m] * w_step[block][n]) * f32(dot)",
+      `y[m][n] = sum over blocks of (a_step[m] * w_step[block][n]) * f32(dot)${offset}`,
       `${dot}, within a block of ${layout.block}`,
     ]
-    : ["y[m][n] = (a_step[m] * w_step[n]) * f32(dot)", dot];
+    : [`y[m][n] = (a_step[m] * w_step[n]) * f32(dot)${offset}`, dot];
 }

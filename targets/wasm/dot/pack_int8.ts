@@ -1,7 +1,8 @@
 /** Packs 8-bit weights in panel order. */
 
 import { panelCount, panelPlace, type QuantizedMatrix } from "./matrix.ts";
-import { int8BlockBytes, type Int8CoreOptions, paddedDepth } from "./int8.ts";
+import { int8BlockShape, type Int8Layout, paddedDepth } from "./int8.ts";
+import { writeStep } from "./pack_nibble.ts";
 
 /** What is subtracted from codes so that they fit a signed byte: 128 when unsigned codes pass 127. */
 export function codeShift(codes: ArrayLike<number>): number {
@@ -15,18 +16,19 @@ export function hasZeros(matrix: QuantizedMatrix, shift: number): boolean {
 }
 
 /**
- * Panels of blocks; a block is [depth / 2][panelColumns][2] i8 codes, then its steps (f32, for real sums) and its zero
- * points (i32, where there are any). Codes past the depth or the columns are 0.
+ * Panels of blocks; a block is [depth / 2][panelColumns][2] i8 codes, then its steps (for real sums), its offsets and its
+ * zero points (i32), where there are any. Codes past the depth or the columns are 0.
  */
 export function packInt8Panels(
   matrix: QuantizedMatrix,
-  options: Pick<Int8CoreOptions, "panelColumns" | "weightZeros" | "sums">,
+  layout: Int8Layout,
 ): Uint8Array<ArrayBuffer> {
-  const { view, blocks, codes, steps, zeros } = matrix;
-  const { panelColumns, weightZeros, sums } = options;
+  const { view, blocks, codes, steps, zeros, offsets } = matrix;
+  const { panelColumns } = layout;
   const shift = codeShift(codes);
   const depth = blocks === 1 ? paddedDepth(view.depth) : matrix.block;
-  const blockBytes = int8BlockBytes(options, depth);
+  const shape = int8BlockShape(layout, depth);
+  const blockBytes = shape.bytes;
   const panels = panelCount(view, panelColumns);
   const bytes = new Uint8Array(panels * blocks * blockBytes);
   const codesOut = new Int8Array(bytes.buffer);
@@ -43,12 +45,11 @@ export function packInt8Panels(
         codesOut[start + (k >> 1) * 2 * panelColumns + 2 * lane + (k & 1)] = codes[from] - shift;
       }
       const index = matrix.stepIndex(block, column);
-      let at = start + depth * panelColumns + 4 * lane;
-      if (sums === "real") {
-        words.setFloat32(at, steps[index], true);
-        at += 4 * panelColumns;
+      if (layout.sums === "real") writeStep(words, start + shape.stepsAt, lane, layout.step, steps[index]);
+      if (layout.weightOffsets) {
+        writeStep(words, start + shape.offsetsAt, lane, layout.step, offsets?.[index] ?? 0);
       }
-      if (weightZeros) words.setInt32(at, (zeros?.[index] ?? 0) - shift, true);
+      if (layout.weightZeros) words.setInt32(start + shape.zerosAt + 4 * lane, (zeros?.[index] ?? 0) - shift, true);
     }
   }
   return bytes;

@@ -1,11 +1,17 @@
 /** Packs 4-bit weights in panel order. */
 
 import { panelCount, panelPlace, type QuantizedMatrix } from "./matrix.ts";
-import { type NibbleLayout, nibbleShape, type PanelStep } from "./nibble.ts";
+import { type NibbleLayout, nibbleShape } from "./nibble.ts";
+import type { PanelStep } from "./steps.ts";
 
 /** Whether every step is an f16 number, so that panels may hold it in two bytes. */
-export function fitsHalf(steps: Float32Array): boolean {
+function fitsHalf(steps: Float32Array): boolean {
   return steps.every((step) => Math.f16round(step) === step && Number.isFinite(step));
+}
+
+/** How panels store the steps, and the offsets where there are any. */
+export function panelStep(matrix: QuantizedMatrix): PanelStep {
+  return fitsHalf(matrix.steps) && (matrix.offsets === undefined || fitsHalf(matrix.offsets)) ? "f16" : "f32";
 }
 
 /** Codes and zero points moved to 0..15 by the format's least code. */
@@ -57,6 +63,9 @@ export function packNibblePanels(
         bytes[at] |= (k & 4) === 0 ? code : code << 4;
       }
       if (layout.step !== undefined) writeStep(words, start, lane, layout.step, matrix.steps[index]);
+      if (layout.offsets) {
+        writeStep(words, start + shape.offsetsAt, lane, layout.step ?? "f32", matrix.offsets?.[index] ?? 0);
+      }
       if (layout.zeros) bytes[start + shape.zerosAt + lane] = zero;
       if (layout.sums) words.setInt32(start + shape.sumsAt + 4 * lane, total, true);
     }

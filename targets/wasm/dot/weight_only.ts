@@ -13,7 +13,7 @@ import { advance, constant, countedLoop, get, type Lines, load, op, set, store, 
 import type { DotCore } from "./engine.ts";
 import { floatTile, multiplyAdd } from "./float.ts";
 import { swapHalves } from "./int8.ts";
-import { halfConstants, loadSteps, type PanelStep } from "./nibble.ts";
+import { halfConstants, loadSteps, type PanelStep } from "./steps.ts";
 
 export interface WeightOnlyLayout {
   readonly codes: "nibble" | "byte";

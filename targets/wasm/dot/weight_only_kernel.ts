@@ -4,7 +4,7 @@ import { formatBits, intRange } from "../../../compiler/numeric/number_format.ts
 import type { WasmKernel, WasmVariant } from "../kernel.ts";
 import { constant, get, ifThen, type Lines, op } from "../text.ts";
 import { rowBlockOf } from "./engine.ts";
-import { fitsHalf } from "./pack_nibble.ts";
+import { panelStep } from "./pack_nibble.ts";
 import { packWeightOnlyPanels, storedCodes } from "./pack_weight_only.ts";
 import { type Declined, dotKernel, type DotProblem, loopsOf, panelWidth } from "./problem.ts";
 import {
@@ -35,13 +35,12 @@ export function selectWeightOnly(problem: DotProblem): WasmKernel | Declined {
   const panelColumns = panelWidth(problem, 8);
   const finish = problem.finishOf(panelColumns);
   if ("declined" in finish) return finish;
-  const half = fitsHalf(matrix.steps) && (matrix.offsets === undefined || fitsHalf(matrix.offsets));
   const layout: WeightOnlyLayout = {
     codes,
     depth,
     block,
     panelColumns,
-    step: half ? "f16" : "f32",
+    step: panelStep(matrix),
     zeros: stored.zero === undefined,
     offsets: matrix.offsets !== undefined,
   };
