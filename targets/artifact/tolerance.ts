@@ -11,8 +11,8 @@
  * of IEEE 754 arithmetic gives the same bits everywhere.
  *
  * Where float values are rounded to codes, an error may move a value across a rounding boundary: its code then
- * differs by one. One step of the coarsest such code, 1/qmax of the largest, is added once: moved codes are rare
- * (their share is the error over the step), their errors independent, so that together they stay below one step.
+ * differs by one step, which moves a sum over that vector by at most 1/qmax of the largest that the sum can be. One such
+ * code in every rounding along the path, independent of the others, gives √Σ 1/qmax² of the largest output.
  */
 
 import { type Graph, typeOf } from "../../compiler/ir/graph.ts";
@@ -20,7 +20,7 @@ import { shapeBound } from "../../compiler/ir/extent.ts";
 import type { Node, NodeOf, ValueName } from "../../compiler/ir/node.ts";
 import { sizeOf } from "../../compiler/ir/tensor.ts";
 import { formatMax } from "../../compiler/numeric/number_format.ts";
-import { isFloat } from "../../compiler/numeric/element.ts";
+import { elementBytes, isFloat } from "../../compiler/numeric/element.ts";
 import { parts } from "../../compiler/rewrite/expressions.ts";
 import type { Expression, UnaryOperator } from "../../compiler/ir/expression.ts";
 import { schemeOf } from "../../compiler/ir/types.ts";
@@ -31,13 +31,13 @@ const confidence = 6;
 export interface Deviation {
   /** Σ √n over the path where it is greatest; 0 where a value is exact on every target. */
   readonly roundings: number;
-  /** Share of the largest value that moved codes may cost. */
-  readonly codeStep: number;
+  /** Σ 1/qmax² of the roundings to codes along the path. */
+  readonly moved: number;
   /** Whether the value is a choice between others (an index, a comparison), so that near ties may change it whole. */
   readonly choice: boolean;
 }
 
-const exact: Deviation = { roundings: 0, codeStep: 0, choice: false };
+const exact: Deviation = { roundings: 0, moved: 0, choice: false };
 
 export type Deviations = ReadonlyMap<ValueName, Deviation>;
 
@@ -59,9 +59,9 @@ export function deviations(graph: Graph, before?: Deviations): Deviations {
 
 /** Largest |actual - expected| of an output; undefined where no bound holds (choices between inexact values). */
 export function toleranceOf(deviation: Deviation, largest: number, isFloatOutput: boolean): number | undefined {
-  if (deviation.roundings === 0 && deviation.codeStep === 0) return 0;
+  if (deviation.roundings === 0 && deviation.moved === 0) return 0;
   if (deviation.choice) return undefined;
-  const relative = 2 * unitRoundoff * confidence * deviation.roundings + deviation.codeStep;
+  const relative = 2 * unitRoundoff * confidence * deviation.roundings + Math.sqrt(deviation.moved);
   // Integers made from floats may round to the next one.
   return isFloatOutput ? Math.max(relative * largest, Number.MIN_VALUE) : Math.max(1, Math.ceil(relative * largest));
 }
@@ -75,19 +75,21 @@ function deviationOf(
   const operands = node.inputs.map(of);
   const base: Deviation = {
     roundings: Math.max(0, ...operands.map(({ roundings }) => roundings)),
-    codeStep: Math.max(0, ...operands.map(({ codeStep }) => codeStep)),
+    moved: Math.max(0, ...operands.map(({ moved }) => moved)),
     choice: operands.some(({ choice }) => choice),
   };
   if (node.op === "readState") return held.get(node.attributes.state) ?? exact;
-  const inexact = base.roundings > 0 || base.codeStep > 0;
+  const inexact = base.roundings > 0 || base.moved > 0;
   const output = typeOf(graph, node.outputs[0]);
   if (node.op === "quantize") {
-    const codeStep = 1 / formatMax(node.attributes.scheme.format);
-    return inexact ? { ...base, codeStep: Math.max(base.codeStep, codeStep) } : base;
+    return inexact ? { ...base, moved: base.moved + formatMax(node.attributes.scheme.format) ** -2 } : base;
   }
   if (node.op === "argReduce" || node.op === "topK" || node.op === "poolIndices") return { ...base, choice: inexact };
   if (output.encoding.kind === "plain" && !isFloat(output.element)) {
-    return output.element === "bool" ? { ...base, choice: base.choice || inexact } : base;
+    if (output.element === "bool") return { ...base, choice: base.choice || inexact };
+    if (node.op !== "map" || !inexact) return base;
+    // Codes that a map rounds to: elements of b bits have 2^(b-1) steps on each side of zero at most.
+    return { ...base, moved: base.moved + (2 ** (8 * elementBytes(output.element) - 1) - 1) ** -2 };
   }
   return { ...base, roundings: base.roundings + Math.sqrt(ownRoundings(graph, node)) };
 }
