@@ -144,6 +144,8 @@ export async function emitModel(
   try {
     const emitted = await prepared.target.emit(prepared.graph, onProgress === undefined ? {} : { onProgress });
     onProgress?.({ stage: "self test", fraction: 0 });
+    const selfTest = makeSelfTest(emitted.graph);
+    const diagnostics = [...prepared.diagnostics, ...await emitted.check(selfTest)];
     const artifact = await buildArtifact(emitted, {
       name: prepared.graph.name,
       compiler: compilerName,
@@ -151,12 +153,12 @@ export async function emitModel(
       recipe: prepared.recipe,
       target: prepared.target,
       passes: prepared.log,
-      diagnostics: prepared.diagnostics,
+      diagnostics,
       metadata: prepared.imported.metadata,
       assets: prepared.imported.assets,
-      selfTest: makeSelfTest(emitted.graph),
+      selfTest,
     });
-    return success({ ...prepared, emitted, artifact }, prepared.diagnostics);
+    return success({ ...prepared, diagnostics, emitted, artifact }, diagnostics);
   } catch (error) {
     if (error instanceof DiagnosticError) return failure(...prepared.diagnostics, ...error.diagnostics);
     throw error;

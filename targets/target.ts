@@ -1,5 +1,6 @@
 /** What a target is: data that passes and the driver read, and the one function that makes its files. */
 
+import type { Diagnostic } from "../compiler/diagnostics.ts";
 import type { Extent } from "../compiler/ir/extent.ts";
 import type { Graph } from "../compiler/ir/graph.ts";
 import type { Node, ValueName } from "../compiler/ir/node.ts";
@@ -98,6 +99,8 @@ export interface Emitted {
   readonly runtime: (files: RuntimeFiles) => { readonly entry: URL; readonly spec: unknown };
   /** Declarations that the runtime's users see. */
   readonly declarations: URL;
+  /** Runs the self test in this process, in every variant that runs here; a warning for each that fails. */
+  readonly check: (selfTest: Uint8Array) => Promise<readonly Diagnostic[]>;
 }
 
 /** Names and digests that the runtime needs of the files beside it. */

@@ -34,18 +34,8 @@ export async function startProgram(
   math: MathLibrary,
 ): Promise<RunningProgram> {
   const bytes = assemble(moduleText(program, variant, math), variant);
-  const memory = new WebAssembly.Memory({ initial: program.memory.pages });
-  for (const { offset, bytes: weights } of program.weights) {
-    new Uint8Array(memory.buffer, program.memory.weightsBase + offset, weights.byteLength).set(weights);
-  }
-  const { instance } = await WebAssembly.instantiate(bytes, { env: { memory } });
-  const files = { weights: "", weightsSha256: "", simd128: "", relaxed: "", selfTest: "" };
-  const model = createModel(modelSpec(program, files), {
-    exports: instance.exports,
-    memory,
-    variant,
-    readSelfTest: () => Promise.reject(new InvariantError("A program in memory has no self test")),
-  });
+  const noTest = () => Promise.reject(new InvariantError("A program in memory has no self test"));
+  const model = await instantiate(program, bytes, variant, noTest);
   return {
     model,
     moduleBytes: bytes.byteLength,
@@ -57,6 +47,22 @@ export async function startProgram(
       );
     },
   };
+}
+
+/** Makes a model of assembled kernels in this process, with a copy of the weights. */
+export async function instantiate(
+  program: WasmProgram,
+  bytes: Uint8Array<ArrayBuffer>,
+  variant: WasmVariant,
+  readSelfTest: () => Promise<Uint8Array>,
+): Promise<Model> {
+  const memory = new WebAssembly.Memory({ initial: program.memory.pages });
+  for (const { offset, bytes: weights } of program.weights) {
+    new Uint8Array(memory.buffer, program.memory.weightsBase + offset, weights.byteLength).set(weights);
+  }
+  const { instance } = await WebAssembly.instantiate(bytes, { env: { memory } });
+  const files = { weights: "", weightsSha256: "", simd128: "", relaxed: "", selfTest: "" };
+  return createModel(modelSpec(program, files), { exports: instance.exports, memory, variant, readSelfTest });
 }
 
 function portName(name: string, part: TensorRole): string {

@@ -1,5 +1,6 @@
 /** The WebAssembly target: SIMD everywhere, relaxed SIMD where the engine has it, one artifact for both. */
 
+import type { Diagnostic } from "../../compiler/diagnostics.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { Node } from "../../compiler/ir/node.ts";
 import { elementTypes } from "../../compiler/numeric/element.ts";
@@ -7,13 +8,14 @@ import { formatBits, formatName, intFormat, nf4 } from "../../compiler/numeric/n
 import type { QuantScheme } from "../../compiler/numeric/scheme.ts";
 import { regionOrigin, regionOutputs } from "../region.ts";
 import type { ArtifactFile, EmitOptions, Emitted, KernelRow, Target, Unsupported } from "../target.ts";
-import { wasmVariants } from "./kernel.ts";
+import { type WasmVariant, wasmVariants } from "./kernel.ts";
 import { channelsLast } from "./legalize/channels_last.ts";
 import { mathLibrary } from "./math/library.ts";
 import { assemble, moduleText } from "./module.ts";
 import { type KernelChoice, lowerWasm, type WasmProgram, type WasmStep } from "./program.ts";
 import { canFuseEpilogue, selectKernel } from "./select.ts";
 import { plainBorders } from "./plain_borders.ts";
+import { instantiate } from "./run_program.ts";
 import { modelSpec } from "./spec.ts";
 
 /** Codes wider than this have no kernels. */
@@ -59,16 +61,29 @@ async function emit(graph: Graph, { onProgress }: EmitOptions = {}): Promise<Emi
   const program = lowerWasm(graph, wasmKernels);
   const stem = `kernels/${fileStem(graph.name)}`;
   const kernels: ArtifactFile[] = [];
+  const modules: AssembledVariant[] = [];
   for (const [index, variant] of wasmVariants.entries()) {
     await report(`assemble ${variant}`, (index + 1) / (wasmVariants.length + 1));
     const text = moduleText(program, variant, mathLibrary);
-    kernels.push({ path: `${stem}.${variant}.wasm`, chunks: [assemble(text, variant)] });
+    const bytes = assemble(text, variant);
+    modules.push({ variant, bytes });
+    kernels.push({ path: `${stem}.${variant}.wasm`, chunks: [bytes] });
     kernels.push({ path: `${stem}.${variant}.wat`, chunks: [new TextEncoder().encode(text)] });
   }
-  return emitted(program, kernels, stem);
+  return emitted(program, kernels, modules, stem);
 }
 
-function emitted(program: WasmProgram, kernels: readonly ArtifactFile[], stem: string): Emitted {
+interface AssembledVariant {
+  readonly variant: WasmVariant;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+function emitted(
+  program: WasmProgram,
+  kernels: readonly ArtifactFile[],
+  modules: readonly AssembledVariant[],
+  stem: string,
+): Emitted {
   const { memory } = program;
   return {
     graph: program.graph,
@@ -95,7 +110,33 @@ function emitted(program: WasmProgram, kernels: readonly ArtifactFile[], stem: s
       }),
     }),
     declarations: new URL("../../runtime/wasm/api.ts", import.meta.url),
+    check: (selfTest) => checkVariants(program, modules, selfTest),
   };
+}
+
+async function checkVariants(
+  program: WasmProgram,
+  modules: readonly AssembledVariant[],
+  selfTest: Uint8Array,
+): Promise<readonly Diagnostic[]> {
+  const diagnostics: Diagnostic[] = [];
+  for (const { variant, bytes } of modules) {
+    if (!WebAssembly.validate(bytes)) continue;
+    const model = await instantiate(program, bytes, variant, () => Promise.resolve(selfTest));
+    const { ok, worst, failed, compared } = await model.selfTest();
+    model.dispose();
+    if (ok) continue;
+    const { output, index, expected, actual, tolerance } = worst;
+    diagnostics.push({
+      code: "Q0706",
+      severity: "warning",
+      message: `The ${variant} kernels leave the evaluator: ${failed} of ${compared} entries of the self test`,
+      node: output,
+      notes: [`worst is ${output}[${index}]: ${actual}, expected ${expected} within ${tolerance}`],
+      help: "Please report this with the model: the artifact may be less accurate than its recipe allows",
+    });
+  }
+  return diagnostics;
 }
 
 function rowOf({ region, kernel, functionName, addresses }: WasmStep, { weights, memory }: WasmProgram): KernelRow {
