@@ -53,7 +53,12 @@ function importBody(
   outputs: readonly string[],
 ): readonly Meaning[] {
   checkFresh(scope, nodes);
-  for (const node of orderNodes(nodes, outputs)) importNode(session, scope, node);
+  const ordered = orderNodes(nodes, outputs);
+  const isMain = scope.parent === undefined && scope.frame.attributes === undefined;
+  ordered.forEach((node, index) => {
+    importNode(session, scope, node);
+    if (isMain) session.onNode?.(index + 1, ordered.length);
+  });
   return outputs.map((name) => lookUp(session, scope, name, "the graph's outputs"));
 }
 

@@ -237,3 +237,13 @@ Deno.test("two imports of one file give equal graphs", () => {
   assert.ok(first.ok && second.ok);
   assert.deepEqual(first.value.graph.nodes, second.value.graph.nodes);
 });
+
+Deno.test("progress is told node by node", () => {
+  const bytes = onnxBytes(model([
+    { op: "Relu", inputs: ["x"], outputs: ["a"] },
+    { op: "Neg", inputs: ["a"], outputs: ["y"] },
+  ]));
+  const told: string[] = [];
+  importOnnxBytes(bytes, { bind: {}, onProgress: ({ stage, done, total }) => told.push(`${stage} ${done}/${total}`) });
+  assert.deepEqual(told, ["import 1/2", "import 2/2"]);
+});

@@ -9,7 +9,6 @@ import {
   type Outcome,
   success,
 } from "../../diagnostics.ts";
-import type { ConstantStore } from "../../ir/constants.ts";
 import { constantEnvironment } from "../../ir/evaluate/environment.ts";
 import { evaluateNode } from "../../ir/evaluate/mod.ts";
 import { isStatic, printExtent } from "../../ir/extent.ts";
@@ -22,7 +21,7 @@ import { evaluateDimension } from "./dimension_text.ts";
 import { earlierForms } from "./early_ops.ts";
 import { dataTypeText, elementKind } from "./element_kind.ts";
 import { type ExternalData, externalDataBeside, noExternalData } from "./external_data.ts";
-import { FoldingBuilder } from "./folding_builder.ts";
+import { FoldingBuilder, type NodeEvaluator } from "./folding_builder.ts";
 import { fixedInputs } from "./fixed_inputs.ts";
 import { functionTable, importNodes } from "./graph_importer.ts";
 import { withoutDeadNodes } from "./dead_nodes.ts";
@@ -79,7 +78,7 @@ function importOnnxModel(
   const bound = bindInputs(inputs, fixed.bind);
   const diagnostics = [...faults, ...bound.diagnostics];
   if (diagnostics.some(({ severity }) => severity === "error")) return failure(...diagnostics);
-  const session = newSession(model, graph, bound, external, diagnostics);
+  const session = newSession(model, graph, bound, external, diagnostics, options.onProgress);
   const result = collect(() => importMain(session, model, graph, inputs, bound, constants));
   diagnostics.push(...unknownOpDiagnostics(session));
   if (!result.ok) return failure(...diagnostics, ...result.diagnostics);
@@ -136,13 +135,9 @@ function newSession(
   bound: BoundInputs,
   external: ExternalData,
   diagnostics: Diagnostic[],
+  onProgress: OnnxImportOptions["onProgress"],
 ): Session {
-  const evaluate = (
-    node: Parameters<typeof evaluateNode>[0],
-    operands: Parameters<typeof evaluateNode>[1],
-    constants: ConstantStore,
-  ) => evaluateNode(node, operands, constantEnvironment(constants));
-  const builder = new FoldingBuilder(graph.name === "" ? "model" : graph.name, evaluate);
+  const builder = new FoldingBuilder(graph.name === "" ? "model" : graph.name, evaluateConstant);
   for (const [name, range] of Object.entries(bound.symbols)) builder.symbol(name, range);
   return {
     builder,
@@ -154,9 +149,13 @@ function newSession(
     zeroOwners: new Map(),
     diagnostics,
     unknownOps: new Map(),
+    onNode: onProgress && ((done, total) => onProgress({ stage: "import", done, total })),
     imported: 0,
   };
 }
+
+const evaluateConstant: NodeEvaluator = (node, operands, constants) =>
+  evaluateNode(node, operands, constantEnvironment(constants));
 
 function importMain(
   session: Session,

@@ -27,6 +27,8 @@ export interface Session {
   readonly diagnostics: Diagnostic[];
   /** Places of the nodes of each unknown op. */
   readonly unknownOps: Map<string, string[]>;
+  /** Told how many of the main graph's nodes are imported. */
+  readonly onNode?: (done: number, total: number) => void;
   /** Nodes imported so far, those of unrolled loops and inlined functions included. */
   imported: number;
 }

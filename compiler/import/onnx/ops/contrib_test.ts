@@ -1,7 +1,7 @@
 import type { ModelSpec, NodeSpec } from "../../../../tests/support/onnx_builder.ts";
 import { checkAgainstRuntime } from "../../../../tests/support/onnx_check.ts";
 import { normalArray } from "../../../../tests/support/random.ts";
-import { floatTensor, type Tensor } from "../../../ir/tensor.ts";
+import { floatTensor, plainTensor, type Tensor } from "../../../ir/tensor.ts";
 
 function noise(seed: number, ...shape: readonly number[]): Tensor {
   return floatTensor(shape, normalArray(shape.reduce((product, extent) => product * extent, 1), seed));
@@ -54,4 +54,38 @@ for (const [name, spec] of cases) {
   Deno.test(`${name} agrees with onnxruntime`, async () => {
     await checkAgainstRuntime(spec, inputs, { bound });
   });
+}
+
+/** Angles of positions 0..9 for heads of 8. */
+function tables(): Readonly<Record<string, Tensor>> {
+  const angles = Array.from({ length: 40 }, (_, index) => Math.floor(index / 4) / 10 ** (index % 4));
+  return {
+    cos: floatTensor([10, 4], angles.map(Math.cos)),
+    sin: floatTensor([10, 4], angles.map(Math.sin)),
+  };
+}
+
+for (const interleaved of [0, 1]) {
+  for (const positions of [[3], [0, 1, 2, 5, 4, 3]]) {
+    const kind = `${interleaved === 1 ? "interleaved, " : ""}${
+      positions.length === 1 ? "from an offset" : "by positions"
+    }`;
+    Deno.test(`RotaryEmbedding ${kind} agrees with onnxruntime`, async () => {
+      const shape = positions.length === 1 ? [1] : [2, 3];
+      const spec: ModelSpec = {
+        inputs: [{ name: "x", shape: [2, 3, 16] }, { name: "p", element: "i64", shape }],
+        outputs: ["y"],
+        initializers: tables(),
+        nodes: [{
+          op: "RotaryEmbedding",
+          domain: "com.microsoft",
+          inputs: ["x", "p", "cos", "sin"],
+          outputs: ["y"],
+          attributes: { interleaved },
+        }],
+      };
+      const p = plainTensor("i64", shape, BigInt64Array.from(positions, BigInt));
+      await checkAgainstRuntime(spec, { x: noise(8, 2, 3, 16), p }, { bound });
+    });
+  }
 }

@@ -19,20 +19,24 @@ interface Rotation {
 }
 
 function importRotaryEmbedding(context: ImportContext): readonly ValueName[] {
+  const [cos, sin] = [context.input(1), context.input(2)].map((table) => positioned(context, table));
+  return [rotaryEmbedding(context, cos, sin, context.node.attributes.int("num_heads", 0))];
+}
+
+/** The first input, [B, T, H * D] or [B, H, T, D], rotated by tables [B or 1, T, R/2] of its positions. */
+export function rotaryEmbedding(context: ImportContext, cos: ValueName, sin: ValueName, heads: number): ValueName {
   const { attributes } = context.node;
   const x = context.input(0);
   const { shape } = context.typeOf(x);
-  const heads = attributes.int("num_heads", 0);
   if (shape.length !== 3 && shape.length !== 4) return malformed(context, `input has rank ${shape.length}`);
   const rows = shape.length === 4 ? transposed(context, x, [0, 2, 1, 3]) : splitHeads(context, x, heads);
   const width = staticExtent(context, context.typeOf(rows).shape[3], "the head");
   const stated = attributes.int("rotary_embedding_dim", 0);
   const extent = stated === 0 ? width : stated;
   if (extent > width || extent % 2 !== 0) return malformed(context, `cannot rotate ${extent} of ${width} entries`);
-  const [cos, sin] = [context.input(1), context.input(2)].map((table) => positioned(context, table));
   const interleaved = attributes.int("interleaved", 0) !== 0;
   const rotated = rotate(context, { x: rows, cos, sin, extent, interleaved });
-  return [shape.length === 4 ? transposed(context, rotated, [0, 2, 1, 3]) : reshaped(context, rotated, shape)];
+  return shape.length === 4 ? transposed(context, rotated, [0, 2, 1, 3]) : reshaped(context, rotated, shape);
 }
 
 /** [B, T, H * D] as [B, T, H, D]. */

@@ -10,7 +10,7 @@ import { constantAttribute } from "../attributes.ts";
 import { divideExtents } from "../dimension_text.ts";
 import type { ImportContext, OpImporterTable } from "../op_importer.ts";
 import { optionalIntegers } from "./versioned_inputs.ts";
-import { numbersOf } from "./operands.ts";
+import { expanded, numbersOf, reshaped } from "./operands.ts";
 
 function importShape(context: ImportContext): readonly ValueName[] {
   const { shape } = context.typeOf(context.input(0));
@@ -27,13 +27,6 @@ function importSize(context: ImportContext): readonly ValueName[] {
   const size = shapeSize(shape) ??
     context.fail("Q1050", `the size of [${shape.map(printExtent)}] is not a multiple of one symbol`);
   return [reshaped(context, context.shapeValue([size]), [])];
-}
-
-/** A reshape node, or the value itself where the shape stays. */
-function reshaped(context: ImportContext, value: ValueName, shape: readonly Extent[]): ValueName {
-  const before = context.typeOf(value).shape;
-  const isSame = before.length === shape.length && before.every((extent, axis) => equalExtents(extent, shape[axis]));
-  return isSame ? value : context.builder.add("reshape", [value], { shape });
 }
 
 function importReshape(context: ImportContext): readonly ValueName[] {
@@ -118,12 +111,6 @@ function importExpand(context: ImportContext): readonly ValueName[] {
   const x = context.input(0);
   const shape = broadcastShapes(context.typeOf(x).shape, context.extents(1));
   return [expanded(context, x, shape)];
-}
-
-function expanded(context: ImportContext, value: ValueName, shape: readonly Extent[]): ValueName {
-  const before = context.typeOf(value).shape;
-  const isSame = before.length === shape.length && before.every((extent, axis) => equalExtents(extent, shape[axis]));
-  return isSame ? value : context.builder.add("expand", [value], { shape });
 }
 
 function importTranspose(context: ImportContext): readonly ValueName[] {
