@@ -28,9 +28,9 @@ export interface FitOptions {
 
 /**
  * Shrinking factors that a search tries, in steps of 0.02. The best reach for a normal is 2.5 sigma at 4 bits and 1.05 at
- * 2 bits, of a largest entry of 4 sigma or so: codes of 4 bits and more stop at half the range, narrower ones at 0.14.
+ * 2 bits, of a largest entry of up to 5 sigma: codes of 4 bits and more stop at 0.4 of the range, narrower ones at 0.14.
  */
-const wideShrinks: readonly number[] = Array.from({ length: 26 }, (_, index) => 1 - index * 0.02);
+const wideShrinks: readonly number[] = Array.from({ length: 31 }, (_, index) => 1 - index * 0.02);
 const narrowShrinks: readonly number[] = Array.from({ length: 44 }, (_, index) => 1 - index * 0.02);
 
 function shrinksFor(format: NumberFormat): readonly number[] {
