@@ -15,6 +15,8 @@ import { foldPad } from "./fold/fold_pad.ts";
 import { integerArithmetic } from "./integer/integer_arithmetic.ts";
 import { quantizeActivations } from "./quantize/quantize_activations.ts";
 import { quantizeWeights } from "./quantize/quantize_weights.ts";
+import { encodeMigrated } from "./migrate/encode_migrated.ts";
+import { migrateQuantStep } from "./migrate/migrate_quant_step.ts";
 import { foldNormGain } from "./transform/fold_norm_gain.ts";
 import { rotate } from "./transform/rotate.ts";
 import { raiseAttention } from "./raise/raise_attention.ts";
@@ -40,8 +42,10 @@ export const preparation: readonly Pass[] = [
 export const methods: readonly Pass[] = [
   foldNormGain,
   rotate,
+  migrateQuantStep,
   calibrate,
   quantizeWeights,
+  encodeMigrated,
   quantizeActivations,
   correctBias,
   integerArithmetic,

@@ -101,6 +101,27 @@ export class WeightEditor {
     this.#insertions.set(reader.outputs[0], [...before, ...inserter.nodes]);
   }
 
+  /** New nodes in front of the first of several readers; all of them read what `build` returns. */
+  insertShared(readers: readonly Node[], operand: number, build: (inserter: Inserter) => ValueName): void {
+    const places = new Map(this.graph.nodes.map((node, index) => [node.outputs[0], index]));
+    const placeOf = (node: Node) => places.get(node.outputs[0]) ?? 0;
+    const [first, ...others] = [...readers].sort((a, b) => placeOf(a) - placeOf(b));
+    let made: ValueName | undefined;
+    this.insert(first, operand, (inserter) => {
+      made = build(inserter);
+      return made;
+    });
+    for (const reader of others) this.insert(reader, operand, (_, value) => made ?? value);
+  }
+
+  /** Replaces a node by one that `build` makes, with nodes of its own in front. */
+  extend(node: Node, build: (inserter: Inserter) => Node): void {
+    const inserter = new Inserter(this.graph, this.#added, node.origin);
+    this.override(node, build(inserter));
+    const before = this.#insertions.get(node.outputs[0]) ?? [];
+    this.#insertions.set(node.outputs[0], [...before, ...inserter.nodes]);
+  }
+
   /** The graph with every edited constant in its place. Unread originals are left to dead code elimination. */
   finish(): Graph {
     const types = new Map<ValueName, TensorType>([...this.graph.types, ...this.#added]);

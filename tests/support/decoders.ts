@@ -4,7 +4,7 @@ import { buildDecoder } from "../../compiler/import/transformer/decoder.ts";
 import type { DecoderDescription } from "../../compiler/import/transformer/description.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import { evaluateGraph } from "../../compiler/ir/evaluate/mod.ts";
-import { floatTensor, plainTensor, sizeOf } from "../../compiler/ir/tensor.ts";
+import { floatTensor, type PlainTensor, plainTensor, sizeOf } from "../../compiler/ir/tensor.ts";
 import { normalArray, uniform } from "./random.ts";
 
 const base: DecoderDescription = {
@@ -63,11 +63,16 @@ export function randomDecoder(variant: Partial<DecoderDescription>, seed: number
   );
 }
 
-/** Logits of a fixed random text. */
-export function decoderLogits(graph: Graph, seed = 1): Float32Array {
+/** A fixed random text, as the decoder's input. */
+export function decoderText(seed = 1): { readonly ids: PlainTensor<"i32"> } {
   const random = uniform(seed);
   const ids = Int32Array.from({ length: decoderTokens }, () => Math.floor(random() * base.vocabulary));
-  const { logits } = evaluateGraph(graph, { ids: plainTensor("i32", [1, decoderTokens], ids) }).outputs;
+  return { ids: plainTensor("i32", [1, decoderTokens], ids) };
+}
+
+/** Logits of a fixed random text. */
+export function decoderLogits(graph: Graph, seed = 1): Float32Array {
+  const { logits } = evaluateGraph(graph, decoderText(seed)).outputs;
   if (logits.kind !== "plain" || !(logits.data instanceof Float32Array)) throw new Error("The logits are not float32");
   return logits.data;
 }

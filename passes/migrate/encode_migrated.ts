@@ -1,0 +1,73 @@
+import { cast } from "../../compiler/ir/expression.ts";
+import type { Expression } from "../../compiler/ir/expression.ts";
+import { type IntFormat, intFormat } from "../../compiler/numeric/number_format.ts";
+import { perTensor, type QuantScheme } from "../../compiler/numeric/scheme.ts";
+import { codesElement, floatTensor } from "../../compiler/ir/tensor.ts";
+import type { Node } from "../../compiler/ir/node.ts";
+import { sweep } from "../../compiler/rewrite/drive.ts";
+import { definePass } from "../../compiler/rewrite/pass.ts";
+import { PatchBuilder } from "../../compiler/rewrite/patch.ts";
+import { patched, type Rule } from "../../compiler/rewrite/rule.ts";
+import type { GraphView } from "../../compiler/rewrite/view.ts";
+
+/**
+ * Turns codes that are held as numbers into codes: after `migrate-quant-step` and `quantize-weights`, an activation that is
+ * rounded and clamped to integers meets weights that are codes, and the product runs on integers.
+ *
+ *   x = min(max(round(u), l), h) in f32   ⇒   x = 1 · code,  code = i8(x)
+ *
+ * Exact: the numbers are integers within the format. The step of the activation is 1, so the product's only step is the
+ * weights' own.
+ */
+export const encodeMigrated = definePass({
+  name: "encode-migrated",
+  summary: "Hold rounded and clamped activations as integer codes of step 1",
+  from: "any",
+  to: "any",
+  exactness: "exact",
+  needs: [],
+  options: {},
+  run: (graph, scope) => sweep(graph, [encodeRule], { selects: scope.selects }),
+});
+
+const encodeRule: Rule = {
+  name: "encode-migrated",
+  rewrite: (node, view) => {
+    if (node.op !== "map") return undefined;
+    const format = clampedFormat(node.attributes.expression);
+    const [value] = node.outputs;
+    const readers = view.readers(value);
+    if (format === undefined || view.isOutput(value) || readers.length === 0) return undefined;
+    if (!readers.every((reader) => readsAsCodes(reader, value, view))) return undefined;
+    const rank = view.typeOf(value).shape.length;
+    const scheme: QuantScheme = { format, block: perTensor(rank), step: "f32", zeroPoint: false, range: "static" };
+    const patch = new PatchBuilder("encode-migrated", view);
+    patch.remove(node);
+    const codes = patch.map(cast(codesElement(scheme), node.attributes.expression), node.inputs, {
+      name: `${value}.i8`,
+    });
+    const step = patch.constant(floatTensor(new Array<number>(rank).fill(1), [1]));
+    const bundle = patch.add("fromCodes", [codes, step], { scheme, element: "f32" }, { name: `${value}.q` });
+    patch.replace(value, bundle, { retyped: true });
+    return patched(patch.finish());
+  },
+};
+
+/** A matmul whose left operand is the value and whose weights are codes. */
+function readsAsCodes(node: Node, value: string, view: GraphView): boolean {
+  return node.op === "matmul" && node.inputs[0] === value && node.inputs.indexOf(value, 1) < 0 &&
+    view.typeOf(node.inputs[1]).encoding.kind === "quantized" && node.attributes.result.kind === "real";
+}
+
+/** The signed integer format that min(max(round(u), low), high) fills exactly. */
+function clampedFormat(expression: Expression): IntFormat | undefined {
+  if (expression.kind !== "binary" || expression.operator !== "min" || expression.y.kind !== "literal") {
+    return undefined;
+  }
+  const lower = expression.x;
+  if (lower.kind !== "binary" || lower.operator !== "max" || lower.y.kind !== "literal") return undefined;
+  if (lower.x.kind !== "unary" || lower.x.operator !== "round") return undefined;
+  const [low, high] = [Number(lower.y.value), Number(expression.y.value)];
+  const bits = Math.log2(high + 1) + 1;
+  return Number.isInteger(bits) && bits <= 8 && low === -high - 1 ? intFormat(bits, true) : undefined;
+}
