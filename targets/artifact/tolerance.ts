@@ -12,7 +12,8 @@
  *
  * Where float values are rounded to codes, an error may move a value across a rounding boundary: its code then
  * differs by one step, which moves a sum over that vector by at most 1/qmax of the largest that the sum can be. One such
- * code in every rounding along the path, independent of the others, gives √Σ 1/qmax² of the largest output.
+ * code in every rounding along the path, independent of the others, gives √Σ 1/qmax² of the largest output. What
+ * follows may amplify such a step; the self test measures that on a slightly moved graph (perturb.ts).
  */
 
 import { type Graph, typeOf } from "../../compiler/ir/graph.ts";
