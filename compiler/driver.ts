@@ -1,6 +1,6 @@
 /** The driver: a model file in, an artifact out. Everything between is a pass or a target. */
 
-import { basename, dirname, extname, resolve } from "node:path";
+import { basename, dirname, extname, resolve, sep } from "node:path";
 import {
   type Diagnostic,
   DiagnosticError,
@@ -182,11 +182,11 @@ export async function compileModel(options: CompileOptions): Promise<Outcome<Com
   return result;
 }
 
-/** The stem of the file's name; of its folder's where that says nothing. */
+/** The stem of the file's name; the nearest folder's that says more than "model". */
 function modelName(path: string): string {
   const full = resolve(path);
-  const stem = basename(full, extname(full));
-  return /^(model|index|graph|network)$/i.test(stem) ? basename(dirname(full)) : stem;
+  const names = [basename(full, extname(full)), ...dirname(full).split(sep).reverse()];
+  return names.find((name) => name !== "" && !/^(model|models|index|graph|network)$/i.test(name)) ?? "model";
 }
 
 async function legalize(graph: Graph, target: Target): Promise<Graph> {
