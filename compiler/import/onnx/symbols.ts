@@ -144,9 +144,9 @@ function isBatchLike({ name, places }: FreeName): boolean {
   return places.every((place) => place.axis === 0) && (isUnnamedAxis ? places[0].rank > 1 : isOpaque(name));
 }
 
-/** Names that exporters make up: `dynamic_axes_1`, `DynamicDimension.0`, `p2o.DynamicDimension.0`. */
+/** Names that exporters make up: `dynamic_axes_1`, `DynamicDimension.0`, `p2o.DynamicDimension.0`, torch's `s0`. */
 function isOpaque(name: string): boolean {
-  return /dynamic/i.test(name);
+  return /dynamic|^s\d+$/i.test(name);
 }
 
 function unknownKey(key: string, free: ReadonlyMap<string, FreeName>, inputs: readonly ValueInfoProto[]): Diagnostic {

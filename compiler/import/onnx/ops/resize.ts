@@ -7,7 +7,7 @@ import type { ValueName } from "../../../ir/node.ts";
 import { plainTensor } from "../../../ir/tensor.ts";
 import type { ImportContext, OpImporterTable } from "../op_importer.ts";
 import { number } from "./expressions.ts";
-import { malformed, needsConstant, needsStatic, unsupported } from "./faults.ts";
+import { ignoreAttributes, malformed, needsConstant, needsStatic, unsupported } from "./faults.ts";
 import { boolConstant, integerConstant, mapOf, numbersOf, plainConstant } from "./operands.ts";
 import {
   type CoordinateMode,
@@ -74,6 +74,8 @@ function importResize(context: ImportContext): readonly ValueName[] {
   const axes = opset >= 18 && attributes.has("axes")
     ? attributes.ints("axes").map((axis) => context.axis(axis, shape.length))
     : shape.map((_, axis) => axis);
+  // It says something of sizes only, but exporters write it beside scales too.
+  if (opset >= 18) ignoreAttributes(context, "keep_aspect_ratio_policy");
   const crop = coordinates === "tf_crop_and_resize" ? cropOf(context, axes.length) : undefined;
   const plans = plansOf(context, axes, coordinates, crop);
   return [resample(context, x, plans, () => interpolation, outside)];
