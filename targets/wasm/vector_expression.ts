@@ -1,4 +1,4 @@
-/** Prints scalar expressions over four lanes: f32x4, i32x4, and lane masks for bool. */
+/** Prints scalar expressions over four lanes: f32x4, i32x4, bytes as i32x4 in their range, and lane masks for bool. */
 
 import {
   type BinaryOperator,
@@ -62,14 +62,23 @@ const maskBinary: { readonly [B in BinaryOperator]?: string } = { and: "v128.and
 
 /** Whether lanes of this element are printed here. */
 export function hasLanes(element: ElementType): boolean {
-  return element === "f32" || element === "i32" || element === "bool";
+  return element === "f32" || element === "i32" || element === "bool" || isByte(element);
 }
+
+function isByte(element: ElementType): element is "i8" | "u8" {
+  return element === "i8" || element === "u8";
+}
+
+/** Operators that keep bytes in their range. */
+const byteOperators: ReadonlySet<BinaryOperator> = new Set<BinaryOperator>(["min", "max", "and", "or", "xor"]);
+
+const byteRanges = { i8: [-128, 127], u8: [0, 255] } as const;
 
 /** A literal in every lane. Values that text cannot spell exactly as decimals are spelled by their bits. */
 export function vectorLiteral(element: ElementType, value: number | bigint): string {
   const number = Number(value);
   if (element === "bool") return `(v128.const i32x4${` ${number === 0 ? 0 : -1}`.repeat(4)})`;
-  if (element === "i32") return `(v128.const i32x4${` ${number | 0}`.repeat(4)})`;
+  if (element === "i32" || isByte(element)) return `(v128.const i32x4${` ${number | 0}`.repeat(4)})`;
   return `(v128.const f32x4${` ${floatText(number)}`.repeat(4)})`;
 }
 
@@ -110,8 +119,9 @@ export function printVector(expression: Expression, inputs: readonly VectorOpera
         const operand = elementOf(node.x);
         const [x, y] = [visit(node.x), visit(node.y)];
         if (x === undefined || y === undefined || operand === undefined || operand === "bool") return undefined;
-        const signed = operand === "i32" && node.operator !== "eq" && node.operator !== "ne" ? "_s" : "";
-        return op(`${operand}x4.${node.operator}${signed}`, x, y);
+        const lanes = operand === "f32" ? "f32x4" : "i32x4";
+        const signed = operand !== "f32" && node.operator !== "eq" && node.operator !== "ne" ? "_s" : "";
+        return op(`${lanes}.${node.operator}${signed}`, x, y);
       }
       case "select": {
         const [condition, x, y] = [visit(node.condition), visit(node.x), visit(node.y)];
@@ -143,13 +153,16 @@ export function printVector(expression: Expression, inputs: readonly VectorOpera
     first: Expression,
     second: Expression,
   ): string | undefined => {
-    const [x, y] = [visit(first), visit(second)];
+    const x = visit(first);
+    if (element === "i32" && (operator === "shl" || operator === "shr")) return x && printShift(operator, x, second);
+    const y = visit(second);
     if (x === undefined || y === undefined) return undefined;
+    if (isByte(element) && !byteOperators.has(operator)) return undefined;
     if (element === "f32" && (operator === "min" || operator === "max")) {
       return printExtremum(operator, x, first, y, second);
     }
     if (element === "f32" && floatCalls.has(operator)) return printCall(operator, x, y);
-    const table = element === "f32" ? floatBinary : element === "i32" ? integerBinary : maskBinary;
+    const table = element === "f32" ? floatBinary : element === "bool" ? maskBinary : integerBinary;
     const instruction = table[operator];
     return instruction === undefined ? undefined : op(instruction, x, y);
   };
@@ -158,6 +171,13 @@ export function printVector(expression: Expression, inputs: readonly VectorOpera
     const from = elementOf(argument);
     const x = visit(argument);
     if (x === undefined || from === undefined) return undefined;
+    if (from === element) return x;
+    if (isByte(element)) return printByte(element, from, x, argument);
+    if (isByte(from)) return visitCastOf("i32", element, x);
+    return visitCastOf(from, element, x);
+  };
+
+  const visitCastOf = (from: ElementType, element: ElementType, x: string): string | undefined => {
     if (from === element) return x;
     if (element === "f32" && from === "i32") return op("f32x4.convert_i32x4_s", x);
     if (element === "i32" && from === "f32") return op("i32x4.trunc_sat_f32x4_s", x);
@@ -170,6 +190,48 @@ export function printVector(expression: Expression, inputs: readonly VectorOpera
   const text = visit(expression);
   const element = elementOf(expression);
   return text === undefined || element === undefined ? undefined : { text, element, calls: [...calls] };
+}
+
+/** Shifts by a literal; by the width or more they give 0, or the sign for `shr`. */
+function printShift(operator: "shl" | "shr", x: string, amount: Expression): string | undefined {
+  if (amount.kind !== "literal") return undefined;
+  const count = Number(amount.value);
+  if (count < 0 || count > 31) return undefined;
+  return op(operator === "shl" ? "i32x4.shl" : "i32x4.shr_s", x, `(i32.const ${count})`);
+}
+
+/** To a byte: floats truncate and saturate, integers wrap, bools are 0 and 1. */
+function printByte(element: "i8" | "u8", from: ElementType, x: string, argument: Expression): string | undefined {
+  const [low, high] = byteRanges[element];
+  const inside = staysWithin(argument, low, high);
+  if (from === "bool") return op("v128.and", x, vectorLiteral("i32", 1));
+  if (from === "f32") {
+    const whole = op("i32x4.trunc_sat_f32x4_s", x);
+    if (inside) return whole;
+    return op("i32x4.min_s", op("i32x4.max_s", whole, vectorLiteral("i32", low)), vectorLiteral("i32", high));
+  }
+  if (inside) return x;
+  if (element === "u8") return op("v128.and", x, vectorLiteral("i32", 255));
+  return op("i32x4.shr_s", op("i32x4.shl", x, "(i32.const 24)"), "(i32.const 24)");
+}
+
+/** Whether literal bounds at the root of the expression keep it within the range (NaN aside, which becomes 0). */
+function staysWithin(expression: Expression, low: number, high: number): boolean {
+  const [least, most] = boundsOf(expression);
+  return least >= low && most <= high;
+}
+
+function boundsOf(expression: Expression): readonly [number, number] {
+  if (expression.kind !== "binary" || expression.operator !== "min" && expression.operator !== "max") {
+    return [-Infinity, Infinity];
+  }
+  const { operator, x, y } = expression;
+  const [bound, inner] = y.kind === "literal" ? [y, x] : [x, y];
+  if (bound.kind !== "literal") return [-Infinity, Infinity];
+  const value = Number(bound.value);
+  const limit = operator === "min" ? Math.min : Math.max;
+  const [least, most] = boundsOf(inner);
+  return [limit(least, value), limit(most, value)];
 }
 
 /** Whether printing the expression twice costs next to nothing. */

@@ -9,7 +9,7 @@ import { codeElement, formatName } from "../../../compiler/numeric/number_format
 import type { Epilogue } from "../../region.ts";
 import type { KernelOperand } from "../kernel.ts";
 import { get, ifThen, type Lines, load, op, set, store, sum, times } from "../text.ts";
-import { printVector, vectorLiteral } from "../vector_expression.ts";
+import { hasLanes, printVector, vectorLiteral } from "../vector_expression.ts";
 import type { BroadcastStrides } from "./rows.ts";
 
 /** A parameter of the function and what it is called with. */
@@ -85,9 +85,9 @@ export function planFinish(request: FinishRequest): Finish | { readonly declined
     element: typeOf(graph, value).element,
     strides: request.strides[index],
   }));
-  if (lanes.some((lane) => lane.element !== "f32" && lane.element !== "i32")) return { declined: "epilogue operand" };
-  if (scheme === undefined && stored !== "f32" && stored !== "i32") return { declined: `epilogue yields ${stored}` };
-  if (scheme !== undefined && bytes !== 1) return { declined: `codes of ${bytes} bytes` };
+  const unsupported = lanes.find(({ element }) => !hasLanes(element) || element === "bool");
+  if (unsupported !== undefined) return { declined: `epilogue reads ${unsupported.element}` };
+  if (!hasLanes(stored) || stored === "bool") return { declined: `stores ${stored}` };
   const probe = epilogue === undefined ? undefined : printVector(epilogue.expression, [
     { text: "", element: sumElement },
     ...lanes.map((lane) => ({ text: "", element: lane.element })),
@@ -111,7 +111,7 @@ export function planFinish(request: FinishRequest): Finish | { readonly declined
     typeOf(graph, extras.multiplier).shape.some((extent) => extent !== 1);
   const steps = extras.outStep === undefined ? 0 : sizeOfValue(graph, extras.outStep);
   if (steps > 1 && extras.outZero !== undefined) return { declined: "zero points per output channel" };
-  const state: FinishState = { ...request, lanes, stored, bytes, perChannel, hasScheme: scheme !== undefined };
+  const state: FinishState = { ...request, lanes, stored, bytes, perChannel };
   const expression = epilogue === undefined ? "" : `,epilogue=${JSON.stringify(epilogue.expression)}` +
     lanes.map((lane) => `/${lane.element}:${lane.strides.outer}:${lane.strides.row}:${lane.strides.column}`).join("");
   const quantized = result.kind === "quantized"
@@ -134,7 +134,6 @@ interface FinishState extends FinishRequest {
   readonly stored: ElementType;
   readonly bytes: number;
   readonly perChannel: boolean;
-  readonly hasScheme: boolean;
 }
 
 function sizeOfValue(graph: Graph, value: ValueName): number {
@@ -192,8 +191,9 @@ function constantText(value: number): string {
   return `(i32.const ${value})`;
 }
 
-/** Address of entry (row, column) of an operand with these strides, 4 bytes an entry, as seen from the tile's corner. */
-function cornerAddress(name: string, strides: BroadcastStrides, rowsCoverOuter: boolean): string {
+/** Address of the entry of an operand that the tile's first row and column meet. */
+function cornerAddress({ name, element, strides }: EpilogueLane): string {
+  const rowsCoverOuter = strides.row !== 0 && strides.outer !== 0;
   let index: string | undefined;
   const add = (term: string): void => {
     index = index === undefined ? term : sum(index, term);
@@ -201,7 +201,18 @@ function cornerAddress(name: string, strides: BroadcastStrides, rowsCoverOuter: 
   if (strides.row !== 0) add(times(get(rowsCoverOuter ? "row_at" : "row"), strides.row));
   if (strides.outer !== 0 && !rowsCoverOuter) add(times(get("outer"), strides.outer));
   if (strides.column === 1) add(get("column"));
-  return index === undefined ? get(name) : sum(get(name), op("i32.shl", index, constantText(2)));
+  return index === undefined ? get(name) : sum(get(name), times(index, elementBytes(element)));
+}
+
+/** Four entries of an operand from an address, or one in every lane. */
+function loadOperand({ element, strides }: EpilogueLane, address: string, offset: number): string {
+  if (element !== "i8" && element !== "u8") {
+    return load(strides.column === 1 ? "v128.load" : "v128.load32_splat", address, offset);
+  }
+  const sign = element === "i8" ? "s" : "u";
+  if (strides.column === 0) return op("i32x4.splat", load(`i32.load8_${sign}`, address, offset));
+  const bytes = op(`i16x8.extend_low_i8x16_${sign}`, load("v128.load32_zero", address, offset));
+  return op(`i32x4.extend_low_i16x8_${sign}`, bytes);
 }
 
 function storeTile(state: FinishState, rows: number): Lines {
@@ -212,9 +223,7 @@ function storeTile(state: FinishState, rows: number): Lines {
   ];
   if (state.extras.bias !== undefined) lines.push(set("bias_at", columnAddress("bias")));
   if (state.perChannel) lines.push(set("multiplier_at", columnAddress("multiplier")));
-  for (const { name, strides } of state.lanes) {
-    lines.push(set(`${name}_at`, cornerAddress(name, strides, strides.row !== 0 && strides.outer !== 0)));
-  }
+  for (const lane of state.lanes) lines.push(set(`${lane.name}_at`, cornerAddress(lane)));
   if (partial === 0) return [...lines, ...storeColumns(state, rows, panelColumns)];
   if (columns < panelColumns) return [...lines, ...storeColumns(state, rows, partial)];
   const last = `(i32.eq ${get("panel_column")} (i32.const ${columns - partial}))`;
@@ -234,13 +243,14 @@ function storeColumns(state: FinishState, rows: number, count: number): Lines {
   const lines: string[] = [];
   for (let vector = 0; vector < vectors; vector++) lines.push(...loadColumnOperands(state, vector));
   for (let row = 0; row < rows; row++) {
-    for (const { name, strides } of state.lanes) {
-      if (strides.column === 0 && (strides.row !== 0)) {
-        lines.push(set(`v_${name}`, load("v128.load32_splat", get(`${name}_at`), 4 * row * strides.row)));
-      }
+    for (const lane of state.lanes) {
+      const { name, element, strides } = lane;
+      if (strides.column !== 0 || strides.row === 0) continue;
+      const offset = elementBytes(element) * row * strides.row;
+      lines.push(set(`v_${name}`, loadOperand(lane, get(`${name}_at`), offset)));
     }
     for (let vector = 0; vector < vectors; vector++) lines.push(...finishVector(state, row, vector));
-    if (state.hasScheme) lines.push(...storeCodes(state, row, count));
+    if (state.bytes === 1) lines.push(...storeCodes(state, row, count));
     else {
       for (let vector = 0; vector < vectors; vector++) {
         lines.push(...storeLanes(row, vector, Math.min(4, count - 4 * vector), state.width));
@@ -264,10 +274,13 @@ function loadColumnOperands(state: FinishState, vector: number): string[] {
   if (state.extras.outZero !== undefined && vector === 0) {
     lines.push(set("v_out_zero", op("f32x4.convert_i32x4_s", load("v128.load32_splat", get("out_zero")))));
   }
-  for (const { name, strides } of state.lanes) {
+  for (const lane of state.lanes) {
+    const { name, element, strides } = lane;
     if (strides.row !== 0) continue;
-    if (strides.column === 1) lines.push(set(`v_${name}_${vector}`, load("v128.load", get(`${name}_at`), offset)));
-    else if (vector === 0) lines.push(set(`v_${name}`, load("v128.load32_splat", get(`${name}_at`))));
+    const at = get(`${name}_at`);
+    if (strides.column === 1) {
+      lines.push(set(`v_${name}_${vector}`, loadOperand(lane, at, 4 * vector * elementBytes(element))));
+    } else if (vector === 0) lines.push(set(`v_${name}`, loadOperand(lane, at, 0)));
   }
   return lines;
 }
@@ -282,11 +295,12 @@ function finishVector(state: FinishState, row: number, vector: number): string[]
   }
   if (state.result.kind === "quantized") lines.push(set(name, requantize(state, get(name), vector)));
   if (state.epilogue !== undefined) {
-    const operands = state.lanes.map(({ name: operand, element, strides }) => {
+    const operands = state.lanes.map((lane) => {
+      const { name: operand, element, strides } = lane;
       if (strides.column === 0) return { text: get(`v_${operand}`), element };
       if (strides.row === 0) return { text: get(`v_${operand}_${vector}`), element };
-      const offset = 4 * row * strides.row + 16 * vector;
-      lines.push(set(`v_${operand}_${vector}`, load("v128.load", get(`${operand}_at`), offset)));
+      const offset = elementBytes(element) * (row * strides.row + 4 * vector);
+      lines.push(set(`v_${operand}_${vector}`, loadOperand(lane, get(`${operand}_at`), offset)));
       return { text: get(`v_${operand}_${vector}`), element };
     });
     const sumElement: ElementType = state.result.kind === "real" ? "f32" : "i32";
