@@ -1,5 +1,6 @@
 /** Observers: the range of real numbers that codes should cover, from what calibration saw. */
 
+import { decodeCode, encodeValue, formatMax, type NumberFormat } from "../../compiler/numeric/number_format.ts";
 import type { Histogram, ValueStatistics } from "../../compiler/rewrite/statistics.ts";
 
 export const observers = ["min-max", "percentile", "mse", "kl"] as const;
@@ -16,6 +17,8 @@ export interface ObserverOptions {
   readonly percentile: number;
   /** Codes that share the range. */
   readonly levels: number;
+  /** The format of the codes; uniform codes when absent or an integer format. */
+  readonly format?: NumberFormat;
   /** Widens the range to reach as far below zero as above. */
   readonly symmetric: boolean;
 }
@@ -33,11 +36,29 @@ export function observedRange(observer: Observer, seen: ValueStatistics, options
       return searchedRange(
         shaped(whole),
         options.symmetric,
-        (range) => squaredError(seen.histogram, range, options.levels),
+        costOf(seen.histogram, options),
       );
     case "kl":
       return klRange(seen.histogram, shaped(whole), options);
   }
+}
+
+function costOf(histogram: Histogram, { format, levels }: ObserverOptions): (range: Range) => number {
+  return format === undefined || format.kind === "int"
+    ? (range) => squaredError(histogram, range, levels)
+    : (range) => codedError(histogram, range, format);
+}
+
+/** Squared error of the bins' centres under codes of unequal spacing; bins at zero hold zeros for the most part. */
+function codedError({ low, width, counts }: Histogram, range: Range, format: NumberFormat): number {
+  const step = range.high / formatMax(format);
+  let sum = 0;
+  for (let bin = 0; bin < counts.length; bin++) {
+    const centre = low + (bin + 0.5) * width;
+    if (counts[bin] === 0 || Math.abs(centre) < width) continue;
+    sum += counts[bin] * (centre - step * decodeCode(format, encodeValue(format, centre / step))) ** 2;
+  }
+  return sum;
 }
 
 function mirrored({ low, high }: Range): Range {

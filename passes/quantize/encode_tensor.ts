@@ -1,7 +1,8 @@
 /** Encodes a whole tensor of weights under a scheme. */
 
 import { allocate } from "../../compiler/numeric/element.ts";
-import { type QuantScheme, roundStep, stepShape } from "../../compiler/numeric/scheme.ts";
+import { formatMax, type NumberFormat } from "../../compiler/numeric/number_format.ts";
+import { type QuantScheme, roundStep, stepDivisor, stepShape } from "../../compiler/numeric/scheme.ts";
 import {
   codesElement,
   type PlainTensor,
@@ -46,9 +47,25 @@ function placesOf(ranges: readonly { readonly start: number; readonly end: numbe
   return places;
 }
 
+export const stepRules = ["rounded", "floor"] as const;
+export type StepRule = (typeof stepRules)[number];
+
+/** 2^(floor(log2 largest) - floor(log2 formatMax)): the shared scale of OCP MX 1.0, section 6.3. Magnitudes may saturate. */
+export function floorStep(format: NumberFormat, largest: number): number {
+  return 2 ** (floorLog2(largest) - floorLog2(formatMax(format)));
+}
+
+/** floor(log2 x) of a finite x > 0. Math.log2 may round up to the next integer just below a power of two. */
+function floorLog2(x: number): number {
+  const exponent = Math.floor(Math.log2(x));
+  return 2 ** exponent > x ? exponent - 1 : exponent;
+}
+
 export interface EncodeOptions {
   readonly scheme: QuantScheme;
   readonly clip: "none" | "search";
+  /** Power-of-two steps: `rounded` as `stepDivisor` says, `floor` as OCP MX 1.0 does it; `rounded` when absent. */
+  readonly stepRule?: StepRule;
   readonly onProgress?: (fraction: number) => void;
 }
 
@@ -68,6 +85,13 @@ export function encodeTensor(weights: PlainTensor<"f32">, options: EncodeOptions
     zeroPoint: scheme.zeroPoint,
     clip,
     roundStep: (step: number) => roundStep(scheme.step, step),
+    wholeStep: (largest: number) =>
+      roundStep(
+        scheme.step,
+        scheme.step === "e8m0" && options.stepRule === "floor"
+          ? floorStep(scheme.format, largest)
+          : largest / stepDivisor(scheme.format, scheme.step),
+      ),
   };
   forEachBlock(weights.shape, scheme, (block, places) => {
     const values = new Float32Array(places.length);

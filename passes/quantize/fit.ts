@@ -24,6 +24,8 @@ export interface FitOptions {
   readonly clip: "none" | "search";
   /** Rounds a step to its storage format. */
   readonly roundStep: (step: number) => number;
+  /** The step of a block whose largest magnitude this is, when nothing is clipped; largest / formatMax when absent. */
+  readonly wholeStep?: (largest: number) => number;
 }
 
 /**
@@ -47,7 +49,7 @@ function fitSymmetric(values: Float32Array, options: FitOptions): BlockFit {
   let largest = 0;
   for (const value of values) largest = Math.max(largest, Math.abs(value));
   if (largest === 0) return { step: 1, zero: 0 };
-  const whole = usableStep(options.roundStep(largest / formatMax(options.format)));
+  const whole = usableStep(options.wholeStep?.(largest) ?? options.roundStep(largest / formatMax(options.format)));
   if (options.clip === "none") return { step: whole, zero: 0 };
   let best = { step: whole, zero: 0 };
   let bestError = squaredError(values, best, options.format);

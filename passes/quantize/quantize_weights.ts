@@ -1,5 +1,5 @@
 import { fail } from "../../compiler/diagnostics.ts";
-import { intFormat, type NumberFormat, parseFormat } from "../../compiler/numeric/number_format.ts";
+import { type NumberFormat, parseFormat } from "../../compiler/numeric/number_format.ts";
 import type { QuantScheme, StepFormat } from "../../compiler/numeric/scheme.ts";
 import { isPlain, type PlainTensor, plainTensor, type QuantizedTensor } from "../../compiler/ir/tensor.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
@@ -18,23 +18,26 @@ import { PatchBuilder } from "../../compiler/rewrite/patch.ts";
 import { declined, patched, type Rule } from "../../compiler/rewrite/rule.ts";
 import { type GraphView, Rewriting } from "../../compiler/rewrite/view.ts";
 import { spread } from "../calibrate/calibrate.ts";
+import type { RowRounding } from "../solve/round_rows.ts";
 import { isSolvable, type SolveJob, solveWeights } from "../solve/solve_weights.ts";
-import { encodeTensor } from "./encode_tensor.ts";
+import { encodeTensor, type StepRule, stepRules } from "./encode_tensor.ts";
+import { formatOf, formatOption } from "./format_option.ts";
 import { isHead } from "./head.ts";
+import { addScaled, divided, largestMagnitude, scaleCanLeave, tensorScale, type Weighted } from "./tensor_scale.ts";
 
 const options = {
-  format: textOption(
-    "a number format such as int8, int4, e4m3fn or nf4",
-    (text) => parseFormat(text) !== undefined,
-    "int8",
-    "Number format of the codes",
-  ),
+  format: formatOption("int8", "Number format of the codes"),
   bits: nullable(integerOption({ min: 2, max: 8 }, 8, "Width that replaces that of an integer format")),
   symmetric: booleanOption(true, "No zero point; false stores integers unsigned with a zero point per block"),
   granularity: choiceOption(["tensor", "channel", "block"], "channel", "Weights that share a step"),
   block: integerOption({ min: 1, max: 65536 }, 32, "Length of a block along the inner axis"),
   clip: choiceOption(["none", "search"], "search", "Fit the range by squared error, or take it whole"),
-  step: choiceOption(["f32", "f16", "bf16"], "f32", "Storage format of the steps"),
+  step: choiceOption(
+    ["f32", "f16", "bf16", "e8m0", "e4m3fn"],
+    "f32",
+    "Storage format of the steps; e4m3fn adds a power-of-two scale per tensor",
+  ),
+  "step-rule": choiceOption(stepRules, "rounded", "e8m0: how the power of two is chosen when nothing is clipped"),
   head: choiceOption(["quantize", "float"], "quantize", "What to do with the layer that makes the model's output"),
   solver: choiceOption(
     ["nearest", "gptq", "descent"],
@@ -50,6 +53,14 @@ const options = {
     "Solvers see inputs as per-token codes of this width; 0 for float",
   ),
   "input-symmetric": booleanOption(true, "Those codes have no zero point"),
+  "input-format": textOption(
+    "float or a number format",
+    (text) => text === "float" || parseFormat(text) !== undefined,
+    "float",
+    "Solvers see inputs in this format; input-bits takes its place",
+  ),
+  "input-block": integerOption({ min: 0, max: 65536 }, 0, "Entries of an input that share a step; 0 for a whole row"),
+  "input-step": choiceOption(["f32", "e8m0", "e4m3fn"], "f32", "Storage format of the inputs' steps"),
 } as const;
 
 interface WeightRecipe {
@@ -59,6 +70,7 @@ interface WeightRecipe {
   readonly block: number;
   readonly clip: "none" | "search";
   readonly step: StepFormat;
+  readonly stepRule: StepRule;
   readonly head: "quantize" | "float";
 }
 
@@ -80,7 +92,7 @@ export const quantizeWeights = definePass({
   options,
   run: async (graph, scope) => {
     const { format: name, bits, symmetric, ...rest } = scope.options;
-    const recipe: WeightRecipe = { ...rest, ...formatOf(name, bits, symmetric) };
+    const recipe: WeightRecipe = { ...rest, stepRule: rest["step-rule"], ...formatOf(name, bits, symmetric) };
     const total = graph.nodes.length;
     let seen = 0;
     const solved = scope.options.solver === "nearest"
@@ -96,12 +108,6 @@ export const quantizeWeights = definePass({
   },
 });
 
-function formatOf(name: string, bits: number | null, symmetric: boolean): { format: NumberFormat; zeroPoint: boolean } {
-  const stated = parseFormat(name) ?? intFormat(8, true);
-  if (stated.kind !== "int") return { format: stated, zeroPoint: false };
-  return { format: intFormat(bits ?? stated.bits, symmetric), zeroPoint: !symmetric };
-}
-
 const noneSolved: ReadonlyMap<ValueName, QuantizedTensor> = new Map();
 
 interface SolverOptions {
@@ -111,6 +117,18 @@ interface SolverOptions {
   readonly samples: number;
   readonly "input-bits": number;
   readonly "input-symmetric": boolean;
+  readonly "input-format": string;
+  readonly "input-block": number;
+  readonly "input-step": StepFormat;
+}
+
+/** How the quantizer in front of a linear will round its rows; undefined when it leaves them float. */
+function inputRounding(options: SolverOptions): RowRounding | undefined {
+  const bits = options["input-bits"];
+  if (bits === 0 && options["input-format"] === "float") return undefined;
+  const name = bits === 0 ? options["input-format"] : `int${bits}`;
+  const { format, zeroPoint } = formatOf(name, null, options["input-symmetric"]);
+  return { format, zeroPoint, block: options["input-block"], step: options["input-step"] };
 }
 
 interface SolverScope {
@@ -139,12 +157,15 @@ function solveAll(
     if (weights === undefined || !isPlain(weights, "f32") || weights.shape.length !== 2) return [];
     if (node.attributes.result.kind !== "real" || (bias !== undefined && !isPlain(bias, "f32"))) return [];
     if (!isSolvable(graph, { input: node.inputs[0] })) return [];
-    const oriented = node.attributes.transposeB ? weights : transposedMatrix(weights);
+    const whole = node.attributes.transposeB ? weights : transposedMatrix(weights);
+    const scale = scaleOf(node, whole, recipe, view);
+    const oriented = divided(whole, scale);
     return [{
       output: node.outputs[0],
       input: node.inputs[0],
       weights: oriented,
-      grid: encodeTensor(oriented, { scheme: schemeOf(node, oriented, recipe), clip: recipe.clip }),
+      grid: encodeTensor(oriented, { ...recipe, scheme: schemeOf(node, oriented, recipe) }),
+      scale,
       ...(bias === undefined ? {} : { bias }),
     }];
   });
@@ -153,12 +174,15 @@ function solveAll(
     damping: options.damping,
     activationOrder: true,
     sweeps: options.sweeps,
-    inputBits: options["input-bits"],
-    inputZeroPoint: !options["input-symmetric"],
+    input: inputRounding(options),
   }, scope.onProgress);
 }
 
-type Weighted = Extract<Node, { readonly op: "conv" | "matmul" }>;
+/** The scale that two-level steps take out of the whole tensor. */
+function scaleOf(node: Weighted, weights: PlainTensor<"f32">, recipe: WeightRecipe, view: GraphView): number {
+  if (!scaleCanLeave(node, view)) return 1;
+  return tensorScale(recipe.format, recipe.step, largestMagnitude(weights.data));
+}
 
 function quantizeRule(recipe: WeightRecipe, solved: ReadonlyMap<ValueName, QuantizedTensor>): Rule {
   return {
@@ -186,16 +210,17 @@ function withCodes(
   const patch = new PatchBuilder("quantize-weights", view);
   patch.remove(node);
   const isFlat = node.op === "matmul" && weights.shape.length === 2;
-  const oriented = isFlat && !node.attributes.transposeB ? transposedMatrix(weights) : weights;
-  const encoded = solved ?? encodeTensor(oriented, { scheme: schemeOf(node, oriented, recipe), clip: recipe.clip });
+  const whole = isFlat && !node.attributes.transposeB ? transposedMatrix(weights) : weights;
+  const scale = scaleOf(node, whole, recipe, view);
+  const oriented = divided(whole, scale);
+  const encoded = solved ?? encodeTensor(oriented, { ...recipe, scheme: schemeOf(node, oriented, recipe) });
   const origin = view.producer(node.inputs[1])?.origin ?? [];
   const codes = patch.constant(encoded, { name: "w", origin });
   const inputs: ValueName[] = [node.inputs[0], codes, ...node.inputs.slice(2)];
-  if (node.op === "conv") patch.addAs(node.outputs, "conv", inputs, node.attributes);
-  else {patch.addAs(node.outputs, "matmul", inputs, {
-      ...node.attributes,
-      transposeB: isFlat || node.attributes.transposeB,
-    });}
+  const rebuilt: Weighted = node.op === "conv"
+    ? { ...node, inputs }
+    : { ...node, inputs, attributes: { ...node.attributes, transposeB: isFlat || node.attributes.transposeB } };
+  addScaled(patch, view, rebuilt, scale);
   return patch.finish();
 }
 

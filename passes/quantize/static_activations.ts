@@ -1,6 +1,6 @@
 /** Static activation codes: one step per tensor, chosen from calibration, wherever the plan holds a value as codes. */
 
-import { type IntFormat, intFormat, intRange } from "../../compiler/numeric/number_format.ts";
+import { formatBits, formatMax, intFormat, intRange, type NumberFormat } from "../../compiler/numeric/number_format.ts";
 import { roundHalfEven } from "../../compiler/numeric/element.ts";
 import { perTensor, type QuantScheme } from "../../compiler/numeric/scheme.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
@@ -15,27 +15,39 @@ import { observedRange, type Observer, type Range } from "../calibrate/observers
 import { type CodePlan, planCodes, wantsCodes } from "./code_plan.ts";
 
 export interface StaticRecipe {
-  readonly bits: number;
-  readonly symmetric: boolean;
+  readonly format: NumberFormat;
+  readonly zeroPoint: boolean;
   readonly observer: Observer;
   readonly percentile: number;
 }
 
-/** One step and zero point for a whole tensor. Codes are signed. */
+/** One step and zero point for a whole tensor. Integer codes are signed. */
 export interface TensorGrid {
-  readonly format: IntFormat;
+  readonly format: NumberFormat;
   readonly step: number;
   readonly zero: number;
 }
 
 /** The grid whose codes cover a range that holds zero; zero has a code of its own. */
-export function gridOf(range: Range, bits: number, symmetric: boolean): TensorGrid {
-  const format = intFormat(bits, true);
+export function gridOf(range: Range, wanted: NumberFormat, zeroPoint: boolean): TensorGrid {
+  if (!(range.high > range.low)) return { format: signedFormat(wanted), step: 1, zero: 0 };
+  if (wanted.kind !== "int") return { format: wanted, step: Math.fround(range.high / formatMax(wanted)), zero: 0 };
+  const format = intFormat(wanted.bits, true);
   const { min, max } = intRange(format);
-  if (!(range.high > range.low)) return { format, step: 1, zero: 0 };
-  if (symmetric) return { format, step: Math.fround(range.high / max), zero: 0 };
+  if (!zeroPoint) return { format, step: Math.fround(range.high / max), zero: 0 };
   const step = Math.fround((range.high - range.low) / (max - min));
   return { format, step, zero: Math.min(max, Math.max(min, roundHalfEven(min - range.low / step))) };
+}
+
+function signedFormat(format: NumberFormat): NumberFormat {
+  return format.kind === "int" ? intFormat(format.bits, true) : format;
+}
+
+/** Other formats than integers have no integer arithmetic to join: only what contractions read is held. */
+function planFor(graph: Graph, view: Rewriting, format: NumberFormat, contracts: (node: Node) => boolean): CodePlan {
+  if (format.kind === "int") return planCodes(graph.nodes, view, contracts);
+  const operands = graph.nodes.filter(contracts).map((node) => node.inputs[0]);
+  return { held: new Map(operands.map((value) => [value, value])), integer: new Set() };
 }
 
 /** Puts quantize and dequantize nodes where the plan of codes says. */
@@ -48,7 +60,7 @@ export function quantizeStatically(
   const rewriting = new Rewriting(graph);
   const measured = (node: Node) => statistics.values.has(node.inputs[0]);
   const contracts = (node: Node) => wantsCodes(node, rewriting) && selects(node) && measured(node);
-  const plan = planCodes(graph.nodes, rewriting, contracts);
+  const plan = planFor(graph, rewriting, recipe.format, contracts);
   const declined: Declined[] = graph.nodes.filter((node) =>
     wantsCodes(node, rewriting) && selects(node) && !measured(node)
   )
@@ -110,11 +122,12 @@ class Insertion {
     if (known !== undefined) return known;
     const source = this.plan.held.get(value) ?? value;
     const seen = this.statistics.values.get(source);
-    const { observer, percentile, bits, symmetric } = this.recipe;
+    const { observer, percentile, format, zeroPoint } = this.recipe;
+    const symmetric = !zeroPoint;
     const range = seen === undefined
       ? { low: 0, high: 0 }
-      : observedRange(observer, seen, { percentile, symmetric, levels: 2 ** bits });
-    const grid = gridOf(range, bits, symmetric);
+      : observedRange(observer, seen, { percentile, symmetric, levels: 2 ** formatBits(format), format });
+    const grid = gridOf(range, format, zeroPoint);
     const rank = this.view.typeOf(value).shape.length;
     const codes = patch.add("quantize", gridOperands(patch, value, grid, rank, symmetric), {
       scheme: gridScheme(grid, rank, symmetric),

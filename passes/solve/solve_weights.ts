@@ -6,12 +6,12 @@
 import { InvariantError } from "../../compiler/diagnostics.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { ValueName } from "../../compiler/ir/node.ts";
-import { isPlain, type PlainTensor, type QuantizedTensor, type Tensor } from "../../compiler/ir/tensor.ts";
+import { isPlain, type PlainTensor, plainTensor, type QuantizedTensor, type Tensor } from "../../compiler/ir/tensor.ts";
 import { type Matrix, zeroMatrix } from "../../compiler/numeric/linalg.ts";
 import { gramOf, linearRows } from "../../compiler/reference/rows.ts";
 import { FloatReference, type TensorRecord } from "../../compiler/reference/tfjs.ts";
 import { coordinateDescent } from "./coordinate_descent.ts";
-import { roundTokens } from "./round_tokens.ts";
+import { roundRows, type RowRounding } from "./round_rows.ts";
 import { decodeWeights, encodeOnGrid, tensorGrid } from "./tensor_grid.ts";
 import { gptq } from "./gptq.ts";
 
@@ -23,6 +23,8 @@ export interface SolveJob {
   /** [N, K]. */
   readonly weights: PlainTensor<"f32">;
   readonly grid: QuantizedTensor;
+  /** The result is multiplied by it; `weights` and `grid` are those divided by it. */
+  readonly scale: number;
   readonly bias?: PlainTensor<"f32">;
 }
 
@@ -32,9 +34,8 @@ export interface SolveOptions {
   readonly activationOrder: boolean;
   /** Sweeps of coordinate descent after (or, for `descent`, from round to nearest). */
   readonly sweeps: number;
-  /** Width of the dynamic per-token codes that the inputs will be rounded to; 0 leaves them float. */
-  readonly inputBits: number;
-  readonly inputZeroPoint: boolean;
+  /** How the inputs will be rounded at run time; undefined leaves them float. */
+  readonly input: RowRounding | undefined;
 }
 
 /** Quantized weights by the linear's output. `samples` go through the graph side by side, once. */
@@ -59,7 +60,7 @@ export async function solveWeights(
       const weights = solveOne(job, rows.hessian, options);
       solved.set(value, weights);
       onProgress?.(solved.size / jobs.length);
-      const real = decodeWeights(weights);
+      const real = scaledBy(decodeWeights(weights), job.scale);
       const outputs = rows.tensors.map((x) => linearRows(x, real, job.bias));
       inputs.release(job.input);
       // A linear may feed another one directly: it must see the revised rows.
@@ -70,6 +71,10 @@ export async function solveWeights(
     reference.dispose();
   }
   return solved;
+}
+
+function scaledBy(tensor: PlainTensor<"f32">, scale: number): PlainTensor<"f32"> {
+  return scale === 1 ? tensor : plainTensor("f32", tensor.shape, tensor.data.map((value) => value * scale));
 }
 
 function solveOne(job: SolveJob, hessian: Matrix, options: SolveOptions): QuantizedTensor {
@@ -112,8 +117,7 @@ class InputRows {
   see(value: ValueName, read: () => readonly Tensor[]): void {
     const readers = this.#wanted.get(value);
     if (readers === undefined) return;
-    const tensors = read().filter((tensor) => isPlain(tensor, "f32"))
-      .map((tensor) => roundTokens(tensor, this.options.inputBits, this.options.inputZeroPoint));
+    const tensors = roundRows(read().filter((tensor) => isPlain(tensor, "f32")), this.options.input);
     this.#rows.set(value, { tensors, hessian: hessianOf(tensors), readers });
   }
 
