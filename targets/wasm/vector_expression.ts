@@ -90,8 +90,18 @@ export function floatText(value: number): string {
   return Object.is(value, -0) ? "-0" : String(Math.fround(value));
 }
 
-/** The expression over four lanes, or undefined when a part of it has no vector form here. */
-export function printVector(expression: Expression, inputs: readonly VectorOperand[]): VectorCode | undefined {
+/** How a literal's lanes are written: in place, or by a local that holds them. */
+export type LiteralForm = (text: string) => string;
+
+/**
+ * The expression over four lanes, or undefined when a part of it has no vector form here. `literalForm` may give
+ * literals a place of their own: engines build a vector constant anew at every use.
+ */
+export function printVector(
+  expression: Expression,
+  inputs: readonly VectorOperand[],
+  literalForm: LiteralForm = (text) => text,
+): VectorCode | undefined {
   const calls = new Set<string>();
   const elements = inputs.map((operand) => operand.element);
   const elementOf = (node: Expression): ElementType | undefined => {
@@ -110,7 +120,7 @@ export function printVector(expression: Expression, inputs: readonly VectorOpera
       case "input":
         return inputs[node.index].text;
       case "literal":
-        return vectorLiteral(element, node.value);
+        return literalForm(vectorLiteral(element, node.value));
       case "unary":
         return visitUnary(node.operator, element, node.x);
       case "binary":

@@ -145,19 +145,32 @@ function tiles(loops: DotLoops): Lines {
     ? get("panel_column")
     : sum(times(get("group_index"), loops.columns), get("panel_column"));
   const lines: (string | Lines)[] = [set("column", column), set("row", get("block")), set("x", start)];
-  for (const size of tileSizes(loops, limit)) {
+  const sizes = tileSizes(loops, limit);
+  const { shared } = loops.finish;
+  const next = (size: number): Lines => [advance("row", size), advance("x", size * core.rowBytes)];
+  const here = set("row_at", sum(get("outer_row"), get("row")));
+  const fits = (size: number): string => op("i32.le_u", plus(get("row"), size), get("block_end"));
+  if (shared !== undefined && sizes.length > 1) {
+    // The store is printed once, behind a choice of tiles.
+    const choose = (index: number): Lines => {
+      const size = sizes[index];
+      const tile = [...core.tile(size), ...shared.keep(size)];
+      return index === sizes.length - 1 ? tile : ifThen(fits(size), tile, choose(index + 1));
+    };
     const body = [
-      set("row_at", sum(get("outer_row"), get("row"))),
-      ...core.tile(size),
-      ...loops.finish.storeTile(size),
-      advance("row", size),
-      advance("x", size * core.rowBytes),
+      here,
+      ...choose(0),
+      ...shared.store,
+      set("row", sum(get("row"), get("tile_rows"))),
+      set("x", sum(get("x"), times(get("tile_rows"), core.rowBytes))),
     ];
+    lines.push(...whileLoop("tiles", op("i32.lt_u", get("row"), get("block_end")), body));
+    return lines;
+  }
+  for (const size of sizes) {
+    const body = [here, ...core.tile(size), ...loops.finish.storeTile(size), ...next(size)];
     if (limit === 1) lines.push(...body);
-    else {
-      const fits = op("i32.le_u", plus(get("row"), size), get("block_end"));
-      lines.push(...whileLoop(`tiles_of_${size}`, fits, body));
-    }
+    else lines.push(...whileLoop(`tiles_of_${size}`, fits(size), body));
   }
   return lines;
 }

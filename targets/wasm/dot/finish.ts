@@ -8,7 +8,7 @@ import { elementBytes, type ElementType } from "../../../compiler/numeric/elemen
 import { codeElement, formatName } from "../../../compiler/numeric/number_format.ts";
 import type { Epilogue } from "../../region.ts";
 import type { KernelOperand } from "../kernel.ts";
-import { get, ifThen, type Lines, load, op, set, store, sum, times } from "../text.ts";
+import { advance, get, ifThen, type Lines, load, op, repeatWhile, set, store, sum, times } from "../text.ts";
 import { hasLanes, printVector, vectorLiteral } from "../vector_expression.ts";
 import type { BroadcastStrides } from "./rows.ts";
 
@@ -64,7 +64,16 @@ export interface Finish {
   readonly calls: readonly string[];
   /** Runs once per call. */
   readonly setup: Lines;
+  /** Finishes and stores the sums of a tile. */
   readonly storeTile: (rows: number) => Lines;
+  /** Where finishing takes much code, it is printed once for tiles of all sizes. */
+  readonly shared?: SharedStore;
+}
+
+/** `keep` leaves the sums of a tile in memory; `store` finishes and stores what was kept last. */
+export interface SharedStore {
+  readonly keep: (rows: number) => Lines;
+  readonly store: Lines;
 }
 
 interface EpilogueLane {
@@ -119,15 +128,44 @@ export function planFinish(request: FinishRequest): Finish | { readonly declined
       perChannel ? "channel" : "tensor"
     }:${steps}${extras.outZero === undefined ? "" : ":zero"}`
     : "";
+  const isLong = epilogue !== undefined && countNodes(epilogue.expression) > shortEpilogue;
+  const shared = isLong ? sharedStore(state) : undefined;
+  if (isLong) {
+    const bytes = 4 * mostTileRows * request.panelColumns;
+    parameters.push({ name: "tile", operand: { kind: "scratch", bytes } });
+  }
   return {
     parameters,
     id: `${result.kind}${extras.bias === undefined ? "" : ",bias"}${quantized}${expression},width=${request.width}`,
     header: finishHeader(state),
     calls: probe?.calls ?? [],
     setup: copySteps(steps, extras),
-    storeTile: (rows) => storeTile(state, rows),
+    storeTile: (rows) => (shared === undefined ? storeTile(state, rows) : [...shared.keep(rows), ...shared.store]),
+    shared,
   };
 }
+
+/** Epilogues of more nodes than this are printed once per kernel instead of once per vector of a tile. */
+const shortEpilogue = 6;
+
+function countNodes(expression: Expression): number {
+  switch (expression.kind) {
+    case "input":
+    case "literal":
+      return 1;
+    case "unary":
+    case "cast":
+      return 1 + countNodes(expression.x);
+    case "binary":
+    case "compare":
+      return 1 + countNodes(expression.x) + countNodes(expression.y);
+    case "select":
+      return 1 + countNodes(expression.condition) + countNodes(expression.x) + countNodes(expression.y);
+  }
+}
+
+/** Most rows that a tile has. */
+const mostTileRows = 8;
 
 interface FinishState extends FinishRequest {
   readonly lanes: readonly EpilogueLane[];
@@ -215,49 +253,114 @@ function loadOperand({ element, strides }: EpilogueLane, address: string, offset
   return op(`i32x4.extend_low_i16x8_${sign}`, bytes);
 }
 
-function storeTile(state: FinishState, rows: number): Lines {
-  const { columns, panelColumns } = state;
-  const partial = columns % panelColumns;
-  const lines: (string | Lines)[] = [
-    set("y_at", sum(get("y"), times(sum(times(get("row_at"), state.width), get("column")), state.bytes))),
-  ];
+/** Addresses of everything that the tile's corner meets. */
+function cornerAddresses(state: FinishState): string[] {
+  const lines = [set("y_at", sum(get("y"), times(sum(times(get("row_at"), state.width), get("column")), state.bytes)))];
   if (state.extras.bias !== undefined) lines.push(set("bias_at", columnAddress("bias")));
   if (state.perChannel) lines.push(set("multiplier_at", columnAddress("multiplier")));
   for (const lane of state.lanes) lines.push(set(`${lane.name}_at`, cornerAddress(lane)));
-  if (partial === 0) return [...lines, ...storeColumns(state, rows, panelColumns)];
-  if (columns < panelColumns) return [...lines, ...storeColumns(state, rows, partial)];
-  const last = `(i32.eq ${get("panel_column")} (i32.const ${columns - partial}))`;
+  return lines;
+}
+
+/** `body` for whole panels, and for the last one where it holds fewer columns. */
+function overColumns({ columns, panelColumns }: FinishState, body: (count: number) => Lines): Lines {
+  const partial = columns % panelColumns;
+  if (partial === 0) return body(panelColumns);
+  if (columns < panelColumns) return body(partial);
+  return ifThen(`(i32.eq ${get("panel_column")} (i32.const ${columns - partial}))`, body(partial), body(panelColumns));
+}
+
+function storeTile(state: FinishState, rows: number): Lines {
   return [
-    ...lines,
-    ...ifThen(last, storeColumns(state, rows, partial), storeColumns(state, rows, panelColumns)),
+    ...cornerAddresses(state),
+    ...overColumns(state, (count) => {
+      const pool = new Map<string, string>();
+      const vectors = Math.ceil(count / 4);
+      const body: string[] = [];
+      for (let vector = 0; vector < vectors; vector++) body.push(...loadColumnOperands(state, vector));
+      for (let row = 0; row < rows; row++) body.push(...storeRow(state, row, count, pool));
+      return [...poolLines(pool), ...body];
+    }),
   ];
+}
+
+/** Sums of a tile go to `$tile`, row by row; one loop over its rows finishes them. */
+function sharedStore(state: FinishState): SharedStore {
+  const vectors = state.panelColumns / 4;
+  return {
+    keep: (rows) => [
+      ...Array.from(
+        { length: rows * vectors },
+        (_, index) =>
+          store("v128.store", get("tile"), get(`v_sum_${Math.floor(index / vectors)}_${index % vectors}`), 16 * index),
+      ),
+      set("tile_rows", constantText(rows)),
+    ],
+    store: [
+      ...cornerAddresses(state),
+      set("tile_at", get("tile")),
+      set("tile_end", sum(get("tile"), times(get("tile_rows"), 16 * vectors))),
+      ...overColumns(state, (count) => {
+        const pool = new Map<string, string>();
+        const used = Math.ceil(count / 4);
+        const columns = Array.from({ length: used }, (_, vector) => loadColumnOperands(state, vector)).flat();
+        const row = storeRow(state, 0, count, pool);
+        return [
+          ...poolLines(pool),
+          ...columns,
+          ...repeatWhile("tile_rows", op("i32.lt_u", get("tile_at"), get("tile_end")), [
+            ...Array.from(
+              { length: used },
+              (_, vector) => set(`v_sum_0_${vector}`, load("v128.load", get("tile_at"), 16 * vector)),
+            ),
+            ...row,
+            advance("tile_at", 16 * vectors),
+            advance("y_at", state.width * state.bytes),
+            ...state.lanes.filter(({ strides }) => strides.row !== 0).map(({ name, element, strides }) =>
+              advance(`${name}_at`, strides.row * elementBytes(element))
+            ),
+          ]),
+        ];
+      }),
+    ],
+  };
+}
+
+/** Sets the locals that hold literals. */
+function poolLines(pool: ReadonlyMap<string, string>): string[] {
+  return [...pool].map(([text, name]) => set(name, text));
+}
+
+/** The literal's local, a new one at its first use. */
+function pooled(pool: Map<string, string>, text: string): string {
+  let name = pool.get(text);
+  if (name === undefined) {
+    name = `v_literal_${pool.size}`;
+    pool.set(text, name);
+  }
+  return get(name);
+}
+
+/** Finishes and stores `count` columns of one row. */
+function storeRow(state: FinishState, row: number, count: number, pool: Map<string, string>): string[] {
+  const vectors = Math.ceil(count / 4);
+  const lines: string[] = [];
+  for (const lane of state.lanes) {
+    const { name, element, strides } = lane;
+    if (strides.column !== 0 || strides.row === 0) continue;
+    const offset = elementBytes(element) * row * strides.row;
+    lines.push(set(`v_${name}`, loadOperand(lane, get(`${name}_at`), offset)));
+  }
+  for (let vector = 0; vector < vectors; vector++) lines.push(...finishVector(state, row, vector, pool));
+  if (state.bytes === 1) return [...lines, ...storeCodes(state, row, count)];
+  for (let vector = 0; vector < vectors; vector++) {
+    lines.push(...storeLanes(row, vector, Math.min(4, count - 4 * vector), state.width));
+  }
+  return lines;
 }
 
 function columnAddress(name: string): string {
   return sum(get(name), op("i32.shl", get("column"), constantText(2)));
-}
-
-/** Stores `count` columns of every row of the tile. */
-function storeColumns(state: FinishState, rows: number, count: number): Lines {
-  const vectors = Math.ceil(count / 4);
-  const lines: string[] = [];
-  for (let vector = 0; vector < vectors; vector++) lines.push(...loadColumnOperands(state, vector));
-  for (let row = 0; row < rows; row++) {
-    for (const lane of state.lanes) {
-      const { name, element, strides } = lane;
-      if (strides.column !== 0 || strides.row === 0) continue;
-      const offset = elementBytes(element) * row * strides.row;
-      lines.push(set(`v_${name}`, loadOperand(lane, get(`${name}_at`), offset)));
-    }
-    for (let vector = 0; vector < vectors; vector++) lines.push(...finishVector(state, row, vector));
-    if (state.bytes === 1) lines.push(...storeCodes(state, row, count));
-    else {
-      for (let vector = 0; vector < vectors; vector++) {
-        lines.push(...storeLanes(row, vector, Math.min(4, count - 4 * vector), state.width));
-      }
-    }
-  }
-  return lines;
 }
 
 function loadColumnOperands(state: FinishState, vector: number): string[] {
@@ -286,14 +389,14 @@ function loadColumnOperands(state: FinishState, vector: number): string[] {
 }
 
 /** Turns the sum of one vector into what is stored. */
-function finishVector(state: FinishState, row: number, vector: number): string[] {
+function finishVector(state: FinishState, row: number, vector: number, pool: Map<string, string>): string[] {
   const name = `v_sum_${row}_${vector}`;
   const lines: string[] = [];
   if (state.extras.bias !== undefined) {
     const add = state.result.kind === "real" ? "f32x4.add" : "i32x4.add";
     lines.push(set(name, op(add, get(name), get(`v_bias_${vector}`))));
   }
-  if (state.result.kind === "quantized") lines.push(set(name, requantize(state, get(name), vector)));
+  if (state.result.kind === "quantized") lines.push(set(name, requantize(state, get(name), vector, pool)));
   if (state.epilogue !== undefined) {
     const operands = state.lanes.map((lane) => {
       const { name: operand, element, strides } = lane;
@@ -304,20 +407,24 @@ function finishVector(state: FinishState, row: number, vector: number): string[]
       return { text: get(`v_${operand}_${vector}`), element };
     });
     const sumElement: ElementType = state.result.kind === "real" ? "f32" : "i32";
-    const code = printVector(state.epilogue.expression, [{ text: get(name), element: sumElement }, ...operands]);
+    const code = printVector(
+      state.epilogue.expression,
+      [{ text: get(name), element: sumElement }, ...operands],
+      (text) => pooled(pool, text),
+    );
     lines.push(set(name, code?.text ?? get(name)));
   }
   return lines;
 }
 
 /** i32 codes: round half to even in f32, then add the zero point and clamp. Sums are finite, so the pseudo forms serve. */
-function requantize(state: FinishState, sums: string, vector: number): string {
+function requantize(state: FinishState, sums: string, vector: number, pool: Map<string, string>): string {
   if (state.result.kind !== "quantized") return sums;
   const multiplier = get(state.perChannel ? `v_multiplier_${vector}` : "v_multiplier_0");
   const rounded = op("f32x4.nearest", op("f32x4.mul", op("f32x4.convert_i32x4_s", sums), multiplier));
   const moved = state.extras.outZero === undefined ? rounded : op("f32x4.add", rounded, get("v_out_zero"));
-  const raised = op("f32x4.pmax", moved, vectorLiteral("f32", state.result.low));
-  return op("i32x4.trunc_sat_f32x4_s", op("f32x4.pmin", raised, vectorLiteral("f32", state.result.high)));
+  const raised = op("f32x4.pmax", moved, pooled(pool, vectorLiteral("f32", state.result.low)));
+  return op("i32x4.trunc_sat_f32x4_s", op("f32x4.pmin", raised, pooled(pool, vectorLiteral("f32", state.result.high))));
 }
 
 /** Stores the first `lanes` of a vector of 4-byte entries. */
