@@ -184,7 +184,7 @@ export const referenceOps: { readonly [Op in OpName]?: ReferenceOp<Op> } = {
     const { starts, steps } = node.attributes;
     const extents = evaluateShape(node.attributes.extents, symbols);
     const x = operands[0].device();
-    if (steps.every((step) => step === 1)) return [tf.slice(x, [...starts], extents)];
+    if (steps.every((step) => step === 1)) return [cut(x, starts, extents)];
     if (x.shape.length > 5 || extents.includes(0)) return undefined;
     const flipped = steps.flatMap((step, axis) => (step < 0 ? [axis] : []));
     const forward = flipped.length === 0 ? x : tf.reverse(x, flipped);
@@ -249,6 +249,18 @@ export const referenceOps: { readonly [Op in OpName]?: ReferenceOp<Op> } = {
 
   dequantize: (_, operands) => [tf.clone(operands[0].device())],
 };
+
+/** A slice axis by axis, each over three merged axes: tfjs is slow at slices of higher rank. */
+function cut(x: tf.Tensor, starts: readonly number[], extents: readonly number[]): tf.Tensor {
+  return extents.reduce((value, extent, axis) => {
+    const { shape } = value;
+    if (extent === shape[axis]) return value;
+    const [outer, inner] = [shape.slice(0, axis), shape.slice(axis + 1)].map((list) => list.reduce((a, b) => a * b, 1));
+    const merged = tf.reshape(value, [outer, shape[axis], inner]);
+    const part = tf.slice(merged, [0, starts[axis], 0], [outer, extent, inner]);
+    return tf.reshape(part, shape.map((whole, index) => (index === axis ? extent : whole)));
+  }, x);
+}
 
 function shapeAlong(rank: number, axis: number, extent: number): number[] {
   return Array.from({ length: rank }, (_, index) => (index === axis ? extent : 1));

@@ -204,6 +204,25 @@ function product(extents: readonly number[]): number {
   return extents.reduce((size, extent) => size * extent, 1);
 }
 
+/** Windows over two spatial axes by tfjs's own kernels, where they are not dilated. */
+function planePool(
+  kind: "max" | "average",
+  x: tf.Tensor,
+  { kernel, strides, dilations, outputExtents }: WindowGeometry,
+): tf.Tensor | undefined {
+  if (kernel.length !== 2 || dilations.some((dilation) => dilation > 1)) return undefined;
+  const [height, width] = outputExtents.map((extent, axis) => (extent - 1) * strides[axis] + kernel[axis]);
+  const reached = tf.slice(x, [0, 0, 0, 0], [x.shape[0], height, width, x.shape[x.shape.length - 1]]);
+  const plane = tf.reshape<tf.Rank.R4>(reached, [
+    reached.shape[0],
+    height,
+    width,
+    reached.shape[reached.shape.length - 1],
+  ]);
+  const pool = kind === "max" ? tf.maxPool : tf.avgPool;
+  return pool(plane, [kernel[0], kernel[1]], [strides[0], strides[1]], "valid");
+}
+
 /** Max, average and lp pools. */
 export function pooled(x: tf.Tensor, attributes: OpAttributes["pool"]): tf.Tensor {
   const { kind, kernel, strides, dilations, pads, outputExtents, layout, norm, countPadding } = attributes;
@@ -221,9 +240,14 @@ export function pooled(x: tf.Tensor, attributes: OpAttributes["pool"]): tf.Tenso
   const over = (value: tf.Tensor, combine: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor) =>
     places(kernel).map((place) => strided(value, place, geometry)).reduce((a, b) => combine(a, b));
   if (kind === "max") {
-    const result = over(pad(input, Number.NEGATIVE_INFINITY), tf.maximum);
+    const padded = pad(input, Number.NEGATIVE_INFINITY);
+    const result = planePool("max", padded, geometry) ?? over(padded, tf.maximum);
     return isFirst ? channelsFirst(result) : result;
   }
+  const even = kind === "average" && overhang.every((amount) => amount === 0) &&
+    (countPadding || pads.every((amount) => amount === 0));
+  const mean = even ? planePool("average", pad(input, 0), geometry) : undefined;
+  if (mean !== undefined) return isFirst ? channelsFirst(mean) : mean;
   const terms = kind === "lp" ? tf.pow(tf.abs(input), norm) : input;
   const sum = over(pad(terms, 0), tf.add);
   const inside = tf.ones([1, ...input.shape.slice(1, -1), 1]);

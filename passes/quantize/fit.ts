@@ -115,6 +115,23 @@ function refined(values: Float32Array, start: BlockFit, startError: number, opti
   return best;
 }
 
+/** Adding and taking away 1.5 * 2^52 rounds a double below 2^51 to an integer, ties to even. */
+const integerShift = 1.5 * 2 ** 52;
+
+function integerError(values: Float32Array, { step, zero }: BlockFit, format: IntFormat, limit: number): number {
+  const range = intRange(format);
+  const [low, high] = [range.min - zero, range.max - zero];
+  const inverse = 1 / step;
+  let sum = 0;
+  for (let index = 0; index < values.length; index++) {
+    const rounded = Math.min(high, Math.max(low, values[index] * inverse)) + integerShift - integerShift;
+    const difference = values[index] - rounded * step;
+    sum += difference * difference;
+    if (sum >= limit) return sum;
+  }
+  return sum;
+}
+
 /** A step that rounded to zero in its storage format would decode every code to zero and divide by zero: take 1. */
 function usableStep(step: number): number {
   return step > 0 && Number.isFinite(step) ? step : 1;
@@ -129,6 +146,7 @@ export function encodeWith(value: number, fit: BlockFit, format: NumberFormat): 
 }
 
 function squaredError(values: Float32Array, fit: BlockFit, format: NumberFormat, limit = Infinity): number {
+  if (format.kind === "int") return integerError(values, fit, format, limit);
   let sum = 0;
   for (const value of values) {
     const decoded = (decodeCode(format, encodeWith(value, fit, format)) - fit.zero) * fit.step;
