@@ -66,6 +66,41 @@ function featuresOf(variant: WasmVariant): number {
   return variant === "relaxed" ? base | RelaxedSIMD : base;
 }
 
+/**
+ * Binaryen's standard passes over single functions, but none that moves code or values between functions: a kernel inlined
+ * into its only caller, `run`, makes one function too large for the engine's optimizing compiler; and constants propagated
+ * from parameters take the vector constants along, from the locals that kernels keep them in back into their loops, where
+ * engines build each anew from general registers.
+ */
+const passes = [
+  "dce",
+  "remove-unused-names",
+  "remove-unused-brs",
+  "optimize-instructions",
+  "pick-load-signs",
+  "precompute",
+  "code-pushing",
+  "simplify-locals-nostructure",
+  "vacuum",
+  "reorder-locals",
+  "remove-unused-brs",
+  "coalesce-locals",
+  "simplify-locals",
+  "vacuum",
+  "reorder-locals",
+  "coalesce-locals",
+  "reorder-locals",
+  "vacuum",
+  "merge-blocks",
+  "remove-unused-brs",
+  "remove-unused-names",
+  "precompute",
+  "optimize-instructions",
+  "rse",
+  "vacuum",
+  "remove-unused-module-elements",
+] as const;
+
 /** Assembles, validates and optimizes a module. Equal text gives equal bytes. */
 export function assemble(text: string, variant: WasmVariant): Uint8Array<ArrayBuffer> {
   const module = parse(text);
@@ -74,10 +109,8 @@ export function assemble(text: string, variant: WasmVariant): Uint8Array<ArrayBu
     if (module.validate() === 0) throw new InvariantError(`The ${variant} module does not validate`, "emit", text);
     binaryen.setOptimizeLevel(2);
     binaryen.setShrinkLevel(0);
-    // A kernel inlined into its only caller, `run`, makes one function too large for the engine's optimizing compiler.
-    binaryen.setOneCallerInlineMaxSize(0);
     binaryen.setDebugInfo(false);
-    module.optimize();
+    module.runPasses([...passes]);
     return new Uint8Array(module.emitBinary());
   } finally {
     module.dispose();

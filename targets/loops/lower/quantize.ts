@@ -3,8 +3,8 @@
 import type { OpAttributes } from "../../../compiler/ir/node.ts";
 import { stridesOf } from "../../../compiler/ir/tensor.ts";
 import { e8m0, minifloat } from "../../../compiler/numeric/minifloat.ts";
-import { codeElement, formatBits, formatMax, intRange } from "../../../compiler/numeric/number_format.ts";
-import { type QuantScheme, type StepFormat, stepShape } from "../../../compiler/numeric/scheme.ts";
+import { codeElement, formatBits, intRange } from "../../../compiler/numeric/number_format.ts";
+import { type QuantScheme, stepDivisor, type StepFormat, stepShape } from "../../../compiler/numeric/scheme.ts";
 import type { LoopBuilder } from "../build.ts";
 import { decodeCodeScalar, encodeCodeScalar } from "../codes.ts";
 import type { Lowering } from "../context.ts";
@@ -205,7 +205,7 @@ export function lowerQuantize(lowering: Lowering, { scheme }: OpAttributes["quan
       "step = (max(x, 0) - min(x, 0)) / (qmax - qmin), zero = round(qmin - min(x, 0) / step)",
       "codes = clamp(round(x / step) + zero)",
     ]
-    : [`step = max|x| / ${formatMax(scheme.format)}`, "codes = clamp(round(x / step))"];
+    : [`step = max|x| / ${stepDivisor(scheme.format, scheme.step)}`, "codes = clamp(round(x / step))"];
 }
 
 /** Step and zero point of one block from its extremes, in f32; NaN entries are passed over. */
@@ -222,7 +222,7 @@ function dynamicStep(
   if (!scheme.zeroPoint || scheme.format.kind !== "int") {
     const most = b.let("most", f32(0));
     extremes((value) => b.assign(most, largerOf(most, b.let("size", unaryOf("abs", value)))));
-    const step = stepOrOne(b, roundedStep(b, scheme.step, div(most, f32(formatMax(scheme.format)))));
+    const step = stepOrOne(b, roundedStep(b, scheme.step, div(most, f32(stepDivisor(scheme.format, scheme.step)))));
     return { step, zero: scheme.zeroPoint ? i32(0) : undefined };
   }
   const { min: low, max: high } = intRange(scheme.format);

@@ -141,9 +141,10 @@ export function lowerSoftmax(lowering: Lowering, { axis }: OpAttributes["softmax
       if (parked) b.store(bufferOf(b, y, "data", "write"), position(y.strides), term);
       b.assign(sum, add(sum, term));
     }, outer);
+    const inverse = b.let("inverse", div(literalOf(element, 1), sum));
     forAxes(b, along, "independent", (position) => {
       const term = parked ? loadPart(b, y, "data", position(y.strides)) : power(position);
-      lowering.storeAt(position, div(term, sum));
+      lowering.storeAt(position, mul(term, inverse));
     }, outer);
   });
   return ["y[o, k] = exp(x[o, k] - max_k x) / sum_k exp(x[o, k] - max_k x)"];

@@ -12,6 +12,7 @@ import {
 } from "../../loops/index.ts";
 import type { Index, Scalar } from "../../loops/program.ts";
 import { type WasmType, wasmType } from "./types.ts";
+import { canInline, inlineCall } from "../math/inline.ts";
 import { InvariantError } from "../../../compiler/diagnostics.ts";
 
 /** What changes while a loop runs. */
@@ -27,6 +28,8 @@ interface LoopScope {
   readonly changes: Changes;
   readonly pointers: Map<string, Pointer>;
   readonly values: Map<string, Held>;
+  /** Locals of vector constants, by their text. */
+  readonly constants: Map<string, string>;
   /** How many conditions the present line depends on: nothing is moved out from under one. */
   guards: number;
 }
@@ -81,6 +84,27 @@ export class Emitter {
     return `(call $${[name, ...operands].join(" ")})`;
   }
 
+  /** A call of a vector function, written out where that is worth its text. */
+  vectorCall(name: string, ...operands: readonly string[]): string {
+    if (!canInline(name)) return this.call(name, ...operands);
+    return inlineCall(name, operands, {
+      local: (stem) => this.local(stem, "v128"),
+      label: (stem) => this.label(stem),
+      constant: (text) => this.constant(text),
+    });
+  }
+
+  /** A vector constant; inside a loop it is read from a local that is set before the loop. */
+  constant(text: string): string {
+    const scope = this.#scopes.at(-1);
+    if (scope === undefined) return text;
+    const known = scope.constants.get(text);
+    if (known !== undefined) return `(local.get $${known})`;
+    const local = this.local("c", "v128");
+    scope.constants.set(text, local);
+    return `(local.get $${local})`;
+  }
+
   /** A new local under a name of its own. */
   local(stem: string, type: WasmType): string {
     let name = stem;
@@ -92,8 +116,8 @@ export class Emitter {
 
   /** A label for a block or loop. */
   label(stem: string): string {
-    let name = `each_${stem}`;
-    for (let suffix = 2; this.#labels.has(name); suffix++) name = `each_${stem}_${suffix}`;
+    let name = stem;
+    for (let suffix = 2; this.#labels.has(name); suffix++) name = `${stem}_${suffix}`;
     this.#labels.add(name);
     return name;
   }
@@ -114,7 +138,7 @@ export class Emitter {
 
   /** Prints inside a loop; `setup` computes before it, in the scope around it, what does not change in it. */
   inside<T>(changes: Changes, body: () => T): { readonly result: T; readonly setup: readonly string[] } {
-    const scope: LoopScope = { changes, pointers: new Map(), values: new Map(), guards: 0 };
+    const scope: LoopScope = { changes, pointers: new Map(), values: new Map(), constants: new Map(), guards: 0 };
     this.#scopes.push(scope);
     const result = body();
     this.#scopes.pop();
@@ -123,7 +147,8 @@ export class Emitter {
       return `(local.set $${pointer.local} ${addText(text, offset)})`;
     });
     const values = [...scope.values.values()].map(({ local, text }) => `(local.set $${local} ${text()})`);
-    return { result, setup: [...pointers, ...values] };
+    const constants = [...scope.constants].map(([text, local]) => `(local.set $${local} ${this.constant(text)})`);
+    return { result, setup: [...pointers, ...values, ...constants] };
   }
 
   /** Prints under a condition. */

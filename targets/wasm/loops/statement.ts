@@ -135,7 +135,7 @@ export function countedLoop(
   body: Lines,
   setup: readonly string[],
 ): Lines {
-  const label = emitter.label(variable);
+  const label = emitter.label(`each_${variable}`);
   const value = `(local.get $${variable})`;
   const again = `(br_if $${label} (i32.lt_s (local.tee $${variable} ${addText(value, step)}) ${end}))`;
   const loop: Lines = [...setup, `(loop $${label}`, [...body, again], ")"];

@@ -112,7 +112,7 @@ class VectorLoop {
       this.#copy = 0;
       return parts;
     });
-    const label = emitter.label(variable);
+    const label = emitter.label(`each_${variable}`);
     const next = `(local.tee $${variable} (i32.add (local.get $${variable}) (i32.const ${step})))`;
     if (done !== undefined && count !== undefined) {
       const rounds = Math.floor((count - done) / step);
@@ -239,8 +239,8 @@ class VectorLoop {
   /** Sums start at 0, products at 1; every other operator may start from the variable itself. */
   #identity({ variable, element, operator }: Accumulator): string {
     if (this.#plan.kind === "bytes") return byteIdentity(variable);
-    if (operator === "add") return laneConstant(element, 0);
-    if (operator === "mul") return laneConstant(element, 1);
+    if (operator === "add") return laneConstant(this.#emitter, element, 0);
+    if (operator === "mul") return laneConstant(this.#emitter, element, 1);
     return uniformVariable(variable, element);
   }
 

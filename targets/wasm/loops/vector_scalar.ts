@@ -30,17 +30,19 @@ export function isVarying(context: LaneContext, scalar: Scalar): boolean {
 }
 
 /** A number in all four lanes; a bool as a mask. */
-export function laneConstant(element: ElementType, value: number | bigint): string {
-  if (isFloat(element)) return `(v128.const f32x4${` ${floatText(Math.fround(Number(value)))}`.repeat(4)})`;
+export function laneConstant(emitter: Emitter, element: ElementType, value: number | bigint): string {
+  if (isFloat(element)) {
+    return emitter.constant(`(v128.const f32x4${` ${floatText(Math.fround(Number(value)))}`.repeat(4)})`);
+  }
   const bits = element === "bool" ? (Number(value) === 0 ? 0 : -1) : Number(BigInt.asIntN(32, BigInt(value)));
-  return `(v128.const i32x4${` ${bits}`.repeat(4)})`;
+  return emitter.constant(`(v128.const i32x4${` ${bits}`.repeat(4)})`);
 }
 
 /** The four lanes of a scalar. */
 export function printLanes(context: LaneContext, scalar: Scalar): string {
   const { emitter } = context;
   const { element } = scalar;
-  if (scalar.kind === "literal") return laneConstant(element, scalar.value);
+  if (scalar.kind === "literal") return laneConstant(emitter, element, scalar.value);
   if (!isVarying(context, scalar)) return uniformLanes(emitter, scalar);
   switch (scalar.kind) {
     case "variable":
@@ -90,7 +92,7 @@ function indexLanes(context: LaneContext, index: Index): string {
   if (own === undefined) throw new InvariantError("An index over lanes does not hold the loop's variable");
   const steps = [0, 1, 2, 3].map((lane) => lane * own.coefficient);
   const base = `(i32x4.splat ${context.emitter.index(indexOfAffine(affine))})`;
-  return `(i32x4.add ${base} (v128.const i32x4 ${steps.join(" ")}))`;
+  return `(i32x4.add ${base} ${context.emitter.constant(`(v128.const i32x4 ${steps.join(" ")})`)})`;
 }
 
 function addressed(emitter: Emitter, instruction: string, buffer: string, index: Index, width: number): string {
@@ -148,7 +150,7 @@ export function storeLanes(
     case "u8":
       return narrow(32, quartered(emitter, lanes, "u"));
     case "bool":
-      return narrow(32, `(v128.and ${quartered(emitter, lanes, "s")} (v128.const i32x4${" 0x01010101".repeat(4)}))`);
+      return narrow(32, `(v128.and ${quartered(emitter, lanes, "s")} ${laneConstant(emitter, "i32", 0x01010101)})`);
     case "f16":
       return narrow(64, halved(emitter, emitter.call("f16_encode_f32x4", lanes), "u"));
     case "bf16":
@@ -187,9 +189,9 @@ function fittedLanes(emitter: Emitter, element: ElementType, lanes: string): str
     case "i16":
       return `(i32x4.shr_s (i32x4.shl ${lanes} (i32.const 16)) (i32.const 16))`;
     case "u8":
-      return `(v128.and ${lanes} ${laneConstant("i32", 255)})`;
+      return `(v128.and ${lanes} ${laneConstant(emitter, "i32", 255)})`;
     case "u16":
-      return `(v128.and ${lanes} ${laneConstant("i32", 65535)})`;
+      return `(v128.and ${lanes} ${laneConstant(emitter, "i32", 65535)})`;
     case "f16":
       return emitter.call("f16_round_f32x4", lanes);
     case "bf16":
@@ -220,16 +222,16 @@ function unaryLanes(emitter: Emitter, operator: UnaryOperator, element: ElementT
       return `(f32x4.ne ${value.first} ${value.again})`;
     }
     case "isInf":
-      return `(f32x4.eq (f32x4.abs ${x}) ${laneConstant("f32", Infinity)})`;
+      return `(f32x4.eq (f32x4.abs ${x}) ${laneConstant(emitter, "f32", Infinity)})`;
     case "sign": {
       const value = emitter.once(x, "v128");
-      const signBit = `(v128.and ${value.again} ${laneConstant("i32", -(2 ** 31))})`;
-      const isZero = `(f32x4.eq ${value.again} ${laneConstant("f32", 0)})`;
+      const signBit = `(v128.and ${value.again} ${laneConstant(emitter, "i32", -(2 ** 31))})`;
+      const isZero = `(f32x4.eq ${value.again} ${laneConstant(emitter, "f32", 0)})`;
       const stays = `(v128.or ${isZero} (f32x4.ne ${value.again} ${value.again}))`;
-      return `(v128.bitselect ${value.first} (v128.or ${signBit} ${laneConstant("f32", 1)}) ${stays})`;
+      return `(v128.bitselect ${value.first} (v128.or ${signBit} ${laneConstant(emitter, "f32", 1)}) ${stays})`;
     }
     default:
-      return fittedLanes(emitter, element, emitter.call(`${operator}_f32x4`, x));
+      return fittedLanes(emitter, element, emitter.vectorCall(`${operator}_f32x4`, x));
   }
 }
 
@@ -242,9 +244,9 @@ function integerUnary(emitter: Emitter, operator: UnaryOperator, element: Elemen
     case "abs":
       return isUnsigned(element) ? x : fittedLanes(emitter, element, `(i32x4.abs ${x})`);
     case "sign": {
-      const one = laneConstant("i32", 1);
+      const one = laneConstant(emitter, "i32", 1);
       if (isUnsigned(element)) return `(i32x4.min_u ${x} ${one})`;
-      return `(i32x4.max_s (i32x4.min_s ${x} ${one}) ${laneConstant("i32", -1)})`;
+      return `(i32x4.max_s (i32x4.min_s ${x} ${one}) ${laneConstant(emitter, "i32", -1)})`;
     }
     default:
       throw new InvariantError(`${operator} does not apply to ${element}`);
@@ -259,7 +261,7 @@ function binaryLanes(context: LaneContext, scalar: Extract<Scalar, { kind: "bina
     const count = Number(scalar.y.value);
     const bits = element === "i8" || element === "u8" ? 8 : element === "i16" || element === "u16" ? 16 : 32;
     const x = printLanes(context, scalar.x);
-    if (count >= bits || count < 0) return laneConstant("i32", 0);
+    if (count >= bits || count < 0) return laneConstant(emitter, "i32", 0);
     const instruction = operator === "shl" ? "i32x4.shl" : `i32x4.shr_${isUnsigned(element) ? "u" : "s"}`;
     return fittedLanes(emitter, element, `(${instruction} ${x} (i32.const ${count}))`);
   }
@@ -299,11 +301,11 @@ function floatBinary(context: LaneContext, scalar: Extract<Scalar, { kind: "bina
       return fittedLanes(emitter, element, `(f32x4.${operator} ${x} ${y})`);
     case "min":
     case "max":
-      return extremeLanes(operator, scalar.x, x, scalar.y, y);
+      return extremeLanes(emitter, operator, scalar.x, x, scalar.y, y);
     case "rem":
     case "mod":
     case "pow":
-      return fittedLanes(emitter, element, emitter.call(`${operator}_f32x4`, x, y));
+      return fittedLanes(emitter, element, emitter.vectorCall(`${operator}_f32x4`, x, y));
     default:
       throw new InvariantError(`${operator} does not apply to ${element}`);
   }
@@ -313,12 +315,12 @@ function floatBinary(context: LaneContext, scalar: Extract<Scalar, { kind: "bina
  * Minimum or maximum that passes NaN on. Against a literal c the pseudo form does, in one instruction: pmax(x, c) is
  * x < c ? c : x. Only max(-0, 0) needs care: it is 0, which adding 0 restores.
  */
-function extremeLanes(operator: "min" | "max", a: Scalar, x: string, b: Scalar, y: string): string {
+function extremeLanes(emitter: Emitter, operator: "min" | "max", a: Scalar, x: string, b: Scalar, y: string): string {
   const [value, limit, bound] = b.kind === "literal" ? [x, y, b] : [y, x, a];
   const number = bound.kind === "literal" ? Number(bound.value) : NaN;
   if (Number.isNaN(number) || Object.is(number, -0)) return `(f32x4.${operator} ${x} ${y})`;
   const pseudo = `(f32x4.p${operator} ${value} ${limit})`;
-  return number === 0 && operator === "max" ? `(f32x4.add ${pseudo} ${laneConstant("f32", 0)})` : pseudo;
+  return number === 0 && operator === "max" ? `(f32x4.add ${pseudo} ${laneConstant(emitter, "f32", 0)})` : pseudo;
 }
 
 function compareLanes(operator: ComparisonOperator, element: ElementType, x: string, y: string): string {
@@ -346,8 +348,10 @@ function castLanes(context: LaneContext, scalar: Extract<Scalar, { kind: "cast" 
   const to = scalar.element;
   const from = scalar.x.element;
   const x = printLanes(context, scalar.x);
-  if (to === "bool") return isFloat(from) ? `(f32x4.ne ${x} ${laneConstant("f32", 0)})` : nonZero(from, x);
-  if (from === "bool") return `(v128.and ${x} ${laneConstant(to, 1)})`;
+  if (to === "bool") {
+    return isFloat(from) ? `(f32x4.ne ${x} ${laneConstant(emitter, "f32", 0)})` : nonZero(emitter, from, x);
+  }
+  if (from === "bool") return `(v128.and ${x} ${laneConstant(emitter, to, 1)})`;
   if (isFloat(from) && isFloat(to)) {
     return to === "f32" || to === from ? x : fittedLanes(emitter, to, x);
   }
@@ -357,14 +361,16 @@ function castLanes(context: LaneContext, scalar: Extract<Scalar, { kind: "cast" 
   if (isFloat(from)) {
     const range = narrowRange[to];
     if (range === undefined) return `(i32x4.trunc_sat_f32x4_${to === "u32" ? "u" : "s"} ${x})`;
-    const held = `(f32x4.pmin (f32x4.pmax ${x} ${laneConstant("f32", range[0])}) ${laneConstant("f32", range[1])})`;
+    const held = `(f32x4.pmin (f32x4.pmax ${x} ${laneConstant(emitter, "f32", range[0])}) ${
+      laneConstant(emitter, "f32", range[1])
+    })`;
     return `(i32x4.trunc_sat_f32x4_s ${held})`;
   }
   return fits(scalar.x, to) ? x : fittedLanes(emitter, to, x);
 }
 
-function nonZero(from: ElementType, x: string): string {
-  return from === "bool" ? x : `(i32x4.ne ${x} ${laneConstant("i32", 0)})`;
+function nonZero(emitter: Emitter, from: ElementType, x: string): string {
+  return from === "bool" ? x : `(i32x4.ne ${x} ${laneConstant(emitter, "i32", 0)})`;
 }
 
 /** Does one lane after another what vectors have no instruction for. */

@@ -53,6 +53,10 @@ const cosFit = [0.04166664555668831, -0.0013887309469282627, 2.4432411009911448e
 /** Bits of √½ as f32: mantissas are taken from √½ to √2. */
 const rootHalfBits = 0x3f3504f3;
 
+/** Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the sum. */
+const roundingShift = 12582912;
+const roundingShiftBits = 0x4b400000;
+
 const exponential =
   `;; e^x = 2^k e^r, k = round(x / ln 2), r = x - k ln 2 (ln 2 in two parts, the first of 9 bits: k times it is exact).
 ;; 2^k is applied as two factors, so that subnormal results round once.
@@ -60,11 +64,13 @@ const exponential =
   (local $k v128) (local $r v128) (local $n v128) (local $half v128)
   ;; Beyond these bounds the result is 0 or infinity anyway; NaN passes both.
   (local.set $x (f32x4.pmin (f32x4.pmax (local.get $x) ${c(-104)}) ${c(89)}))
-  (local.set $k (f32x4.nearest (f32x4.mul (local.get $x) ${c(Math.fround(Math.LOG2E))})))
+  ;; Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+  (local.set $n (f32x4.add (f32x4.mul (local.get $x) ${c(Math.fround(Math.LOG2E))}) ${c(roundingShift)}))
+  (local.set $k (f32x4.sub (local.get $n) ${c(roundingShift)}))
+  (local.set $n (i32x4.sub (local.get $n) ${lanes(roundingShiftBits)}))
   (local.set $r (f32x4.sub
     (f32x4.sub (local.get $x) (f32x4.mul (local.get $k) ${c(0.693359375)}))
     (f32x4.mul (local.get $k) ${c(Math.fround(-0.00021219444005469057))})))
-  (local.set $n (i32x4.trunc_sat_f32x4_s (local.get $k)))
   (local.set $half (i32x4.shr_s (local.get $n) (i32.const 1)))
   (f32x4.mul
     (f32x4.mul
