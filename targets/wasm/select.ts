@@ -5,13 +5,14 @@ import type { Node } from "../../compiler/ir/node.ts";
 import { selectAttention } from "./attention/select.ts";
 import { selectConv } from "./conv/conv.ts";
 import { selectMatmul } from "./dot/matmul.ts";
+import { selectGather } from "./gather/select.ts";
 import { InvariantError } from "../../compiler/diagnostics.ts";
 import { type Region, regionOrigin } from "../region.ts";
 import type { KernelSelector, SelectContext, WasmKernel } from "./kernel.ts";
 import { selectLoops } from "./loops/select.ts";
 
 /** Tuned families, tried in order. */
-const families: readonly KernelSelector[] = [selectMatmul, selectConv, selectAttention];
+const families: readonly KernelSelector[] = [selectMatmul, selectConv, selectAttention, selectGather];
 
 /** The first tuned kernel that takes the region, or why each declined. */
 export const selectTuned: KernelSelector = (region, context) => {

@@ -40,8 +40,8 @@ export interface DotProblem {
 }
 
 /** Panels no wider than the columns need. */
-export function panelWidth(problem: DotProblem, wanted: number): number {
-  return Math.min(wanted, Math.ceil(problem.view.groupColumns / 4) * 4);
+export function panelWidth({ view }: Pick<DotProblem, "view">, wanted: number): number {
+  return Math.min(wanted, Math.ceil(view.groupColumns / 4) * 4);
 }
 
 export interface DotKernel {

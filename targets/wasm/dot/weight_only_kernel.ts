@@ -1,9 +1,12 @@
 /** f32 rows x quantized weights. */
 
+import type { ValueName } from "../../../compiler/ir/node.ts";
+import type { Tensor } from "../../../compiler/ir/tensor.ts";
 import { formatBits, intRange } from "../../../compiler/numeric/number_format.ts";
-import type { WasmKernel, WasmVariant } from "../kernel.ts";
+import type { PackedWeights, WasmKernel, WasmVariant } from "../kernel.ts";
 import { constant, get, ifThen, type Lines, op } from "../text.ts";
 import { rowBlockOf } from "./engine.ts";
+import type { QuantizedMatrix } from "./matrix.ts";
 import { panelStep } from "./pack_nibble.ts";
 import { packWeightOnlyPanels, storedCodes } from "./pack_weight_only.ts";
 import { type Declined, dotKernel, type DotProblem, loopsOf, panelWidth } from "./problem.ts";
@@ -18,42 +21,72 @@ import {
 
 const tileRows = 5;
 
-export function selectWeightOnly(problem: DotProblem): WasmKernel | Declined {
-  const { a, b, matrix, tensor, view, weightsKey, space } = problem;
-  if (problem.aType.element !== "f32") return { declined: "rows are not f32" };
+/** The panels of a quantized matrix, and how they are read. */
+export interface WeightOnlyPanels {
+  readonly layout: WeightOnlyLayout;
+  /** The zero point of every block, where it does not vary. */
+  readonly zero: number;
+  readonly weights: PackedWeights;
+}
+
+/** Panels of the whole matrix, or why there are none. `weightsKey` names the constant and the order of its entries. */
+export function weightOnlyPanels(
+  tensor: Tensor,
+  matrix: QuantizedMatrix | undefined,
+  weightsKey: string,
+  value: ValueName,
+): WeightOnlyPanels | Declined {
   if (matrix === undefined || tensor.kind !== "quantized" || tensor.scheme.format.kind !== "int") {
     return { declined: "weights are not integers of 8 bits" };
   }
-  if (problem.source !== undefined || view.groupColumns !== view.columns) return { declined: "rows are gathered" };
+  const { view, block, blocks } = matrix;
   const { depth } = view;
-  const { block, blocks } = matrix;
+  if (view.groupColumns !== view.columns) return { declined: "columns in groups" };
   if (blocks > 1 && (depth % block !== 0 || block % 8 !== 0)) return { declined: "ragged blocks" };
   const { format } = tensor.scheme;
   const codes = formatBits(format) <= 4 ? "nibble" : "byte";
   const stored = storedCodes(matrix, codes, intRange(format).min);
   if (stored === undefined) return { declined: "codes outside their format" };
-  const panelColumns = panelWidth(problem, 8);
-  const finish = problem.finishOf(panelColumns);
-  if ("declined" in finish) return finish;
   const layout: WeightOnlyLayout = {
     codes,
     depth,
     block,
-    panelColumns,
+    panelColumns: panelWidth({ view }, 8),
     step: panelStep(matrix),
     zeros: stored.zero === undefined,
     offsets: matrix.offsets !== undefined,
   };
-  const rowBlock = rowBlockOf(space, 4 * depth, tileRows);
-  const text = `columns=${panelColumns},block=${block},codes=${codes},step=${layout.step},zeros=${
+  const text = `columns=${layout.panelColumns},block=${block},codes=${codes},step=${layout.step},zeros=${
     layout.zeros ? "block" : stored.zero
   },offsets=${layout.offsets ? 1 : 0}`;
+  return {
+    layout,
+    zero: stored.zero ?? 0,
+    weights: {
+      key: `${weightsKey}/weight-only-panels(${text})`,
+      layout: `weight-only-panels(${text})`,
+      value,
+      pack: () => packWeightOnlyPanels(matrix, stored, layout),
+    },
+  };
+}
+
+export function selectWeightOnly(problem: DotProblem): WasmKernel | Declined {
+  const { a, b, matrix, tensor, view, weightsKey, space } = problem;
+  if (problem.aType.element !== "f32") return { declined: "rows are not f32" };
+  if (problem.source !== undefined) return { declined: "rows are gathered" };
+  const panels = weightOnlyPanels(tensor, matrix, weightsKey, b);
+  if ("declined" in panels) return panels;
+  const { layout, zero, weights } = panels;
+  const finish = problem.finishOf(layout.panelColumns);
+  if ("declined" in finish) return finish;
+  const rowBlock = rowBlockOf(space, 4 * view.depth, tileRows);
   const scratchBytes = Math.max(
     singleRowBytes(layout),
     space.rowsBound === 1 ? 0 : decodedPanelBytes(layout),
   );
   const body = (variant: WasmVariant): Lines => {
-    const options: WeightOnlyOptions = { layout, zero: stored.zero ?? 0, variant };
+    const options: WeightOnlyOptions = { layout, zero, variant };
     const single = (): Lines => loopsOf(problem, finish, singleRowCore(options), 1, 1);
     const more = (): Lines => loopsOf(problem, finish, decodedCore(options, tileRows), rowBlock);
     if (space.rows === 1) return single();
@@ -63,16 +96,11 @@ export function selectWeightOnly(problem: DotProblem): WasmKernel | Declined {
   return dotKernel({
     problem,
     arithmetic: "weights",
-    details: `tile=${tileRows}x${panelColumns},w=(${text})`,
+    details: `tile=${tileRows}x${layout.panelColumns},w=${weights.layout.replace("weight-only-panels", "")}`,
     header: header(layout),
     finish,
     leading: [{ name: "a", operand: { kind: "value", value: a, part: "data" } }],
-    weights: {
-      key: `${weightsKey}/weight-only-panels(${text})`,
-      layout: `weight-only-panels(${text})`,
-      value: b,
-      pack: () => packWeightOnlyPanels(matrix, stored, layout),
-    },
+    weights,
     scratchBytes,
     body,
   });
