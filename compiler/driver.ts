@@ -82,11 +82,15 @@ export function findTarget(name: string): Outcome<Target> {
 
 /** Imports a model and applies its recipe and what the target wants before it emits. */
 export async function prepareModel(options: PrepareOptions): Promise<Outcome<Prepared>> {
-  // Wrong names are told before a long import, all at once.
+  const imported = await importNamed(options);
+  return imported.ok ? await prepareImported(imported.value, options, imported.diagnostics) : imported;
+}
+
+/** Imports a model and names its graph. A wrong name of a target or recipe is told first, before a long import. */
+export async function importNamed(options: PrepareOptions): Promise<Outcome<ImportedModel>> {
   const target = findTarget(options.target ?? "wasm");
   const recipe = resolvedRecipe(options);
   if (!target.ok || !recipe.ok) return failure(...target.diagnostics, ...recipe.diagnostics);
-
   options.onProgress?.({ stage: "import", fraction: 0 });
   const imported = await importModel(options.model, {
     bind: options.bind ?? {},
@@ -94,11 +98,8 @@ export async function prepareModel(options: PrepareOptions): Promise<Outcome<Pre
     onProgress: ({ stage, done, total }) => options.onProgress?.({ stage, fraction: total === 0 ? 1 : done / total }),
   });
   if (!imported.ok) return imported;
-  const named = {
-    ...imported.value,
-    graph: { ...imported.value.graph, name: options.name ?? modelName(options.model) },
-  };
-  return await prepareImported(named, options, imported.diagnostics);
+  const graph = { ...imported.value.graph, name: options.name ?? modelName(options.model) };
+  return success({ ...imported.value, graph }, imported.diagnostics);
 }
 
 /** Applies a recipe to an imported model. `before` are the diagnostics of the import. */

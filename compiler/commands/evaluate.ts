@@ -5,8 +5,9 @@ import { calibrationFrom } from "../data/calibration.ts";
 import { type DataSet, readDataSet } from "../data/dataset.ts";
 import { plainImages } from "../data/images.ts";
 import { tokenInput } from "../data/tokens.ts";
-import { type CompileResult, emitModel, prepareImported, prepareModel } from "../driver.ts";
-import { DiagnosticError, errorDiagnostic } from "../diagnostics.ts";
+import { type CompileResult, emitModel, importNamed, prepareImported } from "../driver.ts";
+import { type Diagnostic, DiagnosticError, errorDiagnostic } from "../diagnostics.ts";
+import type { ImportedModel } from "../import/mod.ts";
 import { type Agreement, compareOnSamples } from "../evaluation/agreement.ts";
 import { compareOnText, type LanguageQuality } from "../evaluation/language.ts";
 import { artifactRunner, floatRunner, type Runner } from "../evaluation/runners.ts";
@@ -74,17 +75,26 @@ async function evaluate(model: string, flags: EvaluateFlags): Promise<number> {
     ...(calibration === undefined ? {} : { calibration }),
     onProgress: progress.show,
   };
+  const failed = (diagnostics: readonly Diagnostic[]) => {
+    progress.stop();
+    return reportFailure(diagnostics, json);
+  };
   try {
-    const prepared = await prepareModel(options);
+    const imported = await importNamed(options);
+    if (!imported.ok) return failed(imported.diagnostics);
+    // Before any long work: what is wrong with the data can be told at once.
+    const data = await readData(imported.value, flags);
+    const prepared = await prepareImported(imported.value, options, imported.diagnostics);
     const result = prepared.ok ? await emitModel(prepared.value, progress.show) : prepared;
-    if (!result.ok) return reportFailure(result.diagnostics, json);
-    const measured = await measure(result.value, flags, (fraction) => progress.show({ stage: "evaluate", fraction }));
+    if (!result.ok) return failed(result.diagnostics);
+    const tell = (fraction: number) => progress.show({ stage: "evaluate", fraction });
+    const measured = await measure(result.value, data, flags, tell);
     progress.stop();
     if (json) printJson({ ok: true, ...jsonResult(result.value, measured) });
     else printResult(result.value, measured);
     return exitCodes.ok;
   } catch (error) {
-    if (error instanceof DiagnosticError) return reportFailure(error.diagnostics, json);
+    if (error instanceof DiagnosticError) return failed(error.diagnostics);
     throw error;
   } finally {
     progress.stop();
@@ -95,23 +105,24 @@ type Measured =
   | { readonly kind: "samples"; readonly agreement: Agreement; readonly variant: string }
   | { readonly kind: "text"; readonly quality: LanguageQuality; readonly variant: string };
 
+function readData({ graph, assets }: ImportedModel, flags: EvaluateFlags): Promise<DataSet> | DataSet {
+  if (flags.data === undefined) return { kind: "samples", samples: noise(graph) };
+  return readDataSet(flags.data, graph, {
+    images: flags.image ?? plainImages,
+    limit: flags.limit,
+    assets,
+    ...(flags.labels === undefined ? {} : { labels: flags.labels }),
+    ...(flags.labelColumn === undefined ? {} : { labelColumn: flags.labelColumn }),
+  });
+}
+
 async function measure(
   result: CompileResult,
+  data: DataSet,
   flags: EvaluateFlags,
   onProgress: (fraction: number) => void,
 ): Promise<Measured> {
-  const { graph, assets } = result.imported;
-  const data: DataSet = flags.data === undefined ? { kind: "samples", samples: noise(graph) } : await readDataSet(
-    flags.data,
-    graph,
-    {
-      images: flags.image ?? plainImages,
-      limit: flags.limit,
-      assets,
-      ...(flags.labels === undefined ? {} : { labels: flags.labels }),
-      ...(flags.labelColumn === undefined ? {} : { labelColumn: flags.labelColumn }),
-    },
-  );
+  const { graph } = result.imported;
   const compiled = await artifactRunner("compiled", result.artifact.files, { variant: flags.variant });
   const float = flags.reference === "wasm" ? await asIsRunner(result) : await floatRunner(graph);
   try {
