@@ -64,21 +64,27 @@ export class ValueCollector {
   }
 
   #addRun(data: Float32Array, start: number, end: number, channel: number, scale: number): void {
-    let [min, max, sum, square] = [this.#min[channel], this.#max[channel], 0, 0];
+    const counts = this.#counts;
+    let [min, max, sum, square, skipped] = [this.#min[channel], this.#max[channel], 0, 0, 0];
     for (let index = start; index < end; index++) {
       const value = data[index];
-      if (!Number.isFinite(value)) continue;
+      // Also true of NaN.
+      if (!(value - value === 0)) {
+        skipped++;
+        continue;
+      }
       if (value < min) min = value;
       if (value > max) max = value;
       sum += value;
       square += value * value;
-      this.#count++;
-      this.#counts[Math.min(binCount - 1, Math.floor(value * scale + binCount / 2))]++;
+      const bin = (value * scale + binCount / 2) | 0;
+      counts[bin < binCount ? bin : binCount - 1]++;
     }
     this.#min[channel] = min;
     this.#max[channel] = max;
     this.#sum[channel] += sum;
     this.#square[channel] += square;
+    this.#count += end - start - skipped;
   }
 
   #grow(magnitude: number): void {
@@ -103,8 +109,8 @@ function mergedBins(counts: Float64Array): Float64Array<ArrayBuffer> {
 
 function largestMagnitude(data: Float32Array): number {
   let largest = 0;
-  for (const value of data) {
-    const magnitude = Math.abs(value);
+  for (let index = 0; index < data.length; index++) {
+    const magnitude = Math.abs(data[index]);
     if (magnitude > largest && magnitude !== Infinity) largest = magnitude;
   }
   return largest;
