@@ -30,13 +30,15 @@ export function sizesOf(graph: Graph, weights: readonly WeightEntry[]): Sizes {
   const rows = new Map<string, { tensors: Set<string>; parameters: number; bytes: number }>();
   for (const { value, bytes } of weights) {
     const type = typeOf(graph, value);
-    const scheme = schemeOf(type);
+    const node = made.get(value);
+    // Steps and zero points of an activation lie in weights.bin too, but its codes do not: it holds no parameters.
+    const isConstant = node?.op === "constant";
+    const scheme = isConstant ? schemeOf(type) : undefined;
     const format = scheme === undefined ? type.element : formatName(scheme.format);
     const row = rows.get(format) ?? { tensors: new Set<string>(), parameters: 0, bytes: 0 };
     rows.set(format, row);
-    const node = made.get(value);
-    const identity = node?.op === "constant" ? node.attributes.hash : value;
-    if (!row.tensors.has(identity)) row.parameters += sizeOf(type.shape.map(Number));
+    const identity = isConstant ? node.attributes.hash : value;
+    if (isConstant && !row.tensors.has(identity)) row.parameters += sizeOf(type.shape.map(Number));
     row.tensors.add(identity);
     row.bytes += bytes.byteLength;
   }
