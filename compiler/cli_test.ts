@@ -111,6 +111,21 @@ Deno.test("compile writes a folder that runs, twice with the same bytes, and lea
     assert.deepEqual(await readdir(foreign), ["cat.jpg"]);
   }));
 
+Deno.test("compiling by the resolved recipe of an artifact gives the same bytes", () =>
+  inFolder(async (folder) => {
+    const [first, second, recipe] = ["a", "b", "resolved.json"].map((name) => join(folder, name));
+    const compile = (by: string, out: string) =>
+      quern("compile", classifier, "--bind", classifierExtents, "--recipe", by, "--out", out);
+    assert.equal((await compile("w8a8-dynamic", first)).code, 0);
+    const manifest = JSON.parse(await readFile(join(first, "manifest.json"), "utf8"));
+    await writeFile(recipe, JSON.stringify(manifest.recipe));
+    const again = await compile(recipe, second);
+    assert.equal(again.code, 0, again.stderr);
+    const [a, b] = await Promise.all([first, second].map(filesOf));
+    assert.deepEqual([...a.keys()], [...b.keys()]);
+    for (const [path, bytes] of a) assert.deepEqual(b.get(path), bytes, path);
+  }));
+
 Deno.test("evaluate's JSON has its stable keys", async () => {
   const { code, stdout, stderr } = await quern("evaluate", classifier, "--bind", classifierExtents, "--json");
   assert.equal(code, 0, stderr);
