@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { DiagnosticError } from "../../compiler/diagnostics.ts";
 import { GraphBuilder } from "../../compiler/ir/build.ts";
 import { binary, input, literal } from "../../compiler/ir/expression.ts";
 import { symbolic } from "../../compiler/ir/extent.ts";
@@ -20,7 +21,8 @@ function doubling({ main }: Region, { graph, symbols }: SelectContext): WasmKern
     id: `double(size=${size})`,
     operands: [{ kind: "value", value: x, part: "data" }, { kind: "value", value: main.outputs[0], part: "data" }],
     calls: [],
-    wat: (name) => `;; y = 2x
+    wat: (name) =>
+      `;; y = 2x
 (func $${name} (param $x i32) (param $y i32) (local $i i32)
   (loop $next
     (f32.store (i32.add (local.get $y) (local.get $i))
@@ -35,7 +37,8 @@ function appending(state: string, x: string, size: number): WasmKernel {
     id: `append(${state})`,
     operands: [{ kind: "value", value: x, part: "data" }, { kind: "state", state, part: "data" }],
     calls: [],
-    wat: (name) => `;; state[past + t] = x[t]
+    wat: (name) =>
+      `;; state[past + t] = x[t]
 (func $${name} (param $x i32) (param $state i32)
   (memory.copy (i32.add (local.get $state) (i32.mul (global.get $past) (i32.const 8))) (local.get $x)
     (i32.mul (global.get $seq) (i32.const ${4 * size / 4}))))`,
@@ -81,10 +84,25 @@ Deno.test("startProgram grows, rewinds and resets a state along a dynamic axis",
   assert.equal(running.model.state.position, 3);
   running.model.state.rewind(1);
   assert.deepEqual((await send(7, 8)).all, floatTensor([2, 2], [1, 2, 7, 8]));
-  await assert.rejects(() => send(1, 2, 3, 4, 5, 6, 7, 8, 9, 10), /"x": seq is 5, this artifact was compiled for 1 to 4/);
+  await assert.rejects(
+    () => send(1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
+    /"x": seq is 5, this artifact was compiled for 1 to 4/,
+  );
   await send(1, 1, 1, 1, 1, 1, 1, 1);
   await assert.rejects(() => send(1, 1), /hold 6 of 6 positions, and this run adds 1/);
   assert.throws(() => running.model.state.rewind(7), /Cannot rewind to 7: the states hold 6 positions/);
   running.model.state.reset();
   assert.deepEqual((await send(9, 9)).all, floatTensor([1, 2], [9, 9]));
+});
+
+Deno.test("lowerWasm refuses a model that does not fit a 32-bit memory", () => {
+  const builder = new GraphBuilder("large");
+  const x = builder.input("x", tensorType("f32", [2 ** 29]));
+  builder.output("y", builder.map(twice, [x]));
+  assert.throws(() => lowerWasm(builder.finish(), choice), (error: unknown) => {
+    assert.ok(error instanceof DiagnosticError);
+    assert.equal(error.diagnostics[0].code, "Q0701");
+    assert.match(error.message, /needs 4\.0 GiB of memory; WebAssembly has 4 GiB/);
+    return true;
+  });
 });
