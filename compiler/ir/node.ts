@@ -185,7 +185,7 @@ export interface OpAttributes {
   };
   /**
    * (x, step?, zero?) -> quantized. Static: codes = clamp(round(x / step) + zero), steps as inputs. Dynamic: no further inputs.
-   *   dynamic symmetric:  step = max|x| / max, per block
+   *   dynamic symmetric:  step = max|x| / max, per block (power-of-two steps: see stepDivisor)
    *   dynamic with zero:  lo = min(x, 0), hi = max(x, 0), step = (hi - lo) / (qmax - qmin), zero = clamp(round(qmin - lo / step))
    * The scheme has no offset. Dynamic steps are rounded to the scheme's step format; one that comes out 0 (a block of
    * zeros) is 1. All arithmetic in f32; a NaN quotient rounds to 0. Minifloat and codebook formats: nearest code of x / step.

@@ -2,7 +2,7 @@
 
 import { decodeBf16, encodeBf16 } from "./element.ts";
 import { decodeMinifloat, e8m0, encodeMinifloat, minifloat } from "./minifloat.ts";
-import { formatName, type NumberFormat, parseFormat } from "./number_format.ts";
+import { formatMax, formatName, type NumberFormat, parseFormat } from "./number_format.ts";
 
 /** Number formats that a step may be stored in. */
 export type StepFormat = "f32" | "f16" | "bf16" | "e8m0" | "e4m3fn";
@@ -55,6 +55,23 @@ export function roundStep(format: StepFormat, step: number): number {
 }
 
 const e4m3fn = minifloat(4, 3, "fn");
+
+/**
+ * What a block's largest magnitude is divided by to give its step, before `roundStep`: the format's largest value, so
+ * that the magnitude lands on the last code.
+ *
+ * Powers of two (e8m0) follow the rounded rule of OCP MX: the step is 2^(E - e), where 2^e is the largest power of two
+ * that the format holds and E the exponent of the magnitude after it is rounded to the format's mantissa of m bits. Then
+ * magnitude / step lies in [2^e (1 - 2^-(m+2)), 2^(e+1) (1 - 2^-(m+2))), and `roundStep`, which turns at 0.75 of a power
+ * of two, gives this step for the quotient by 2^e (1 - 2^-(m+2)) / 0.75.
+ */
+export function stepDivisor(format: NumberFormat, step: StepFormat): number {
+  const most = formatMax(format);
+  if (step !== "e8m0" || format.kind === "codebook") return Math.fround(most);
+  const exponent = Math.floor(Math.log2(most));
+  const mantissaBits = format.kind === "int" ? Math.max(0, exponent) : format.mantissaBits;
+  return Math.fround(2 ** exponent * (1 - 2 ** -(mantissaBits + 2)) / 0.75);
+}
 
 export function perTensor(rank: number): ("all")[] {
   return new Array<"all">(rank).fill("all");

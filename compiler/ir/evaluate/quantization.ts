@@ -1,8 +1,8 @@
 /** quantize, dequantize, and the ops that take a quantized tensor apart or put it together. */
 
 import { allocate, roundHalfEven } from "../../numeric/element.ts";
-import { codeElement, formatMax, intRange } from "../../numeric/number_format.ts";
-import { type QuantScheme, roundStep, stepShape } from "../../numeric/scheme.ts";
+import { codeElement, intRange } from "../../numeric/number_format.ts";
+import { type QuantScheme, roundStep, stepDivisor, stepShape } from "../../numeric/scheme.ts";
 import type { OpAttributes } from "../node.ts";
 import { type PlainTensor, plainTensor, type QuantizedTensor, sizeOf, type Tensor } from "../tensor.ts";
 import { decodedTensor, encodeQuotient } from "./codes.ts";
@@ -76,7 +76,7 @@ function dynamicSteps(
   }
   const steps = new Float32Array(count);
   const zeros = new Int32Array(count);
-  const largest = Math.fround(formatMax(scheme.format));
+  const largest = stepDivisor(scheme.format, scheme.step);
   for (let block = 0; block < count; block++) {
     if (scheme.zeroPoint && scheme.format.kind === "int") {
       const { min, max } = intRange(scheme.format);
