@@ -10,6 +10,7 @@ import { regionOrigin, regionOutputs } from "../region.ts";
 import type { ArtifactFile, EmitOptions, Emitted, KernelRow, Target, Unsupported } from "../target.ts";
 import { type WasmVariant, wasmVariants } from "./kernel.ts";
 import { channelsLast } from "./legalize/channels_last.ts";
+import { transposedConvPhases } from "./legalize/transposed_conv.ts";
 import { mathLibrary } from "./math/library.ts";
 import { assemble, moduleText } from "./module.ts";
 import { type KernelChoice, lowerWasm, type WasmProgram, type WasmStep } from "./program.ts";
@@ -41,7 +42,7 @@ export const wasmTarget: Target = {
     variants: wasmVariants,
     memoryBytes: 2 ** 32,
   },
-  legalize: [plainBorders, channelsLast],
+  legalize: [plainBorders, transposedConvPhases, channelsLast],
   supports,
   emit,
 };

@@ -283,5 +283,13 @@ Deno.test("maps of every element of up to 32 bits run in lanes, with scalar, row
 Deno.test("what is used twice is computed once", () => {
   const shared = unary("exp", input(0));
   const text = loopText(mapGraph(binary("div", shared, binary("add", shared, literal(1))), ["f32"], [[8]]));
-  assert.equal(text.split("call $exp_f32x4").length - 1, 1);
+  assert.equal(text.split("(block $exp_f32x4").length - 1, 1);
+});
+
+Deno.test("vector constants are set before the loops that read them", () => {
+  const activation = binary("mul", unary("tanh", binary("mul", input(0), literal(0.7))), literal(3));
+  const text = loopText(mapGraph(activation, ["f32"], [[64]]));
+  const loop = text.slice(text.indexOf("(loop"));
+  assert.ok(text.includes("v128.const"));
+  assert.ok(!loop.includes("v128.const"), loop);
 });
