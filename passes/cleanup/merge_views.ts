@@ -1,5 +1,6 @@
 import { equalExtents, equalShapes, type Extent } from "../../compiler/ir/extent.ts";
 import type { Node, ValueName } from "../../compiler/ir/node.ts";
+import { isPlain } from "../../compiler/ir/tensor.ts";
 import { definePass } from "../../compiler/rewrite/pass.ts";
 import { PatchBuilder } from "../../compiler/rewrite/patch.ts";
 import { patched, type Rule } from "../../compiler/rewrite/rule.ts";
@@ -120,7 +121,27 @@ function removeWith(patch: PatchBuilder, node: Node, ...inner: readonly Node[]):
   }
 }
 
+/** A resize that takes one entry for each place is a gather. */
+const resampleToGather: Rule = {
+  name: "resample-to-gather",
+  rewrite: (node, view) => {
+    if (node.op !== "resample") return undefined;
+    const [x, indices, weights] = node.inputs;
+    const [places, factors] = [view.constantOf(indices), view.constantOf(weights)];
+    if (places === undefined || !isPlain(places, "i32") || places.shape[1] !== 1) return undefined;
+    if (factors === undefined || !isPlain(factors, "f32") || factors.data.some((factor) => factor !== 1)) {
+      return undefined;
+    }
+    const patch = new PatchBuilder("resample-to-gather", view);
+    patch.remove(node);
+    const list = patch.constant({ ...places, shape: [places.shape[0]] });
+    patch.addAs(node.outputs, "gather", [x, list], { axis: node.attributes.axis });
+    return patched(patch.finish());
+  },
+};
+
 const viewRules: readonly Rule[] = [
+  resampleToGather,
   dropIdentity,
   mergeTransposes,
   transposeBeforeMap,
@@ -131,7 +152,7 @@ const viewRules: readonly Rule[] = [
 ];
 
 /**
- * Two reshapes or transposes in a row are one, and one that moves nothing is none. Transposes are carried past slices,
+ * A resize to the nearest entry is a gather. Two reshapes or transposes in a row are one, and one that moves nothing is none. Transposes are carried past slices,
  * dropped axes and elementwise nodes where they then meet another.
  */
 export const mergeViews = definePass({

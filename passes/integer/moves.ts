@@ -3,11 +3,11 @@
 import { codeElement } from "../../compiler/numeric/number_format.ts";
 import { allocate } from "../../compiler/numeric/element.ts";
 import type { Node, ValueName } from "../../compiler/ir/node.ts";
-import { plainTensor } from "../../compiler/ir/tensor.ts";
+import { isPlain, plainTensor } from "../../compiler/ir/tensor.ts";
 import type { PatchBuilder } from "../../compiler/rewrite/patch.ts";
 import type { GraphView } from "../../compiler/rewrite/view.ts";
 import { linearCodes } from "./code_map.ts";
-import { type Coded, type CodeGrid, decodedCodes, plainCodes } from "./grid.ts";
+import { type Coded, type CodeGrid, codeOf, decodedCodes, plainCodes } from "./grid.ts";
 
 /** The codes of a move's result on the grid `target`, or why there are none; undefined when the node moves no codes. */
 export function movedCodes(
@@ -91,7 +91,12 @@ function joinedCodes(
   if (operands.every((coded) => coded === undefined)) return undefined;
   const parts: ValueName[] = [];
   for (const [index, coded] of operands.entries()) {
-    if (coded === undefined) return { declined: "an operand is not held as codes" };
+    if (coded === undefined) {
+      const constant = constantCodes(patch, node.inputs[index], target);
+      if (constant === undefined) return { declined: "an operand is not held as codes" };
+      parts.push(constant);
+      continue;
+    }
     const codes = sameGrid(coded.grid, target)
       ? plainCodes(patch, coded.value)
       : regridded(patch, node.inputs[index], coded, target);
@@ -101,6 +106,17 @@ function joinedCodes(
   return {
     codes: patch.add("concat", parts, node.attributes, { name: `${node.outputs[0]}.codes`, origin: node.origin }),
   };
+}
+
+/** A constant operand, coded on the result's grid. */
+function constantCodes(patch: PatchBuilder, value: ValueName, target: CodeGrid): ValueName | undefined {
+  const tensor = patch.view.constantOf(value);
+  if (tensor === undefined || !isPlain(tensor, "f32")) return undefined;
+  const element = codeElement(target.format);
+  const codes = allocate(element, tensor.data.length);
+  if (codes instanceof BigInt64Array || codes instanceof BigUint64Array) return undefined;
+  tensor.data.forEach((entry, index) => codes[index] = codeOf(entry, target));
+  return patch.constant(plainTensor(element, tensor.shape, codes), { name: `${value}.codes` });
 }
 
 function regridded(patch: PatchBuilder, value: ValueName, coded: Coded, target: CodeGrid): ValueName | undefined {

@@ -10,7 +10,10 @@ import { printGraph } from "../../compiler/ir/print.ts";
 import { verify } from "../../compiler/ir/verify.ts";
 import type { Json } from "../../compiler/rewrite/options.ts";
 import { type PassResult, plainContext } from "../../compiler/rewrite/pass.ts";
-import { passes } from "../../passes/mod.ts";
+import { completion, passes, preparation } from "../../passes/mod.ts";
+import { integerArithmetic } from "../../passes/integer/integer_arithmetic.ts";
+import { quantizeActivations } from "../../passes/quantize/quantize_activations.ts";
+import { quantizeWeights } from "../../passes/quantize/quantize_weights.ts";
 import { assertGolden, goldenFiles, goldenPath, readGolden } from "../support/golden.ts";
 
 const divider = "; after\n";
@@ -62,12 +65,11 @@ function filesOf(folder: string): readonly string[] {
   }
 }
 
-/** Passes that need calibration, or rewrite whole models, are tested on such: passes/calibrate, passes/correct, passes/transform. */
-const withoutGoldens = new Set(["calibrate", "correct-bias", "fold-norm-gain", "rotate"]);
+/** Passes over samples or over regions of whole models are tested on such, beside the passes. */
+const withGoldens = [...preparation, ...completion, quantizeWeights, quantizeActivations, integerArithmetic];
 
-Deno.test("every pass has golden files, refusals among them where it can refuse", () => {
-  for (const pass of passes) {
-    if (withoutGoldens.has(pass.name)) continue;
+Deno.test("every pass that rewrites locally has golden files", () => {
+  for (const pass of withGoldens) {
     const folder = pass.name.replaceAll("-", "_");
     assert.ok(filesOf(folder).length > 0, `tests/golden/${folder} has no files, ${goldenPath(folder)}`);
   }
