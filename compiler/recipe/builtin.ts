@@ -1,6 +1,18 @@
 /** The recipes that ship with the compiler, one file each. */
 
-export const builtinRecipes = ["as-is", "w8a8-static", "w8a8-dynamic", "w4a8", "w4"] as const;
+export const builtinRecipes = [
+  "as-is",
+  "w8a8-static",
+  "w8a8-dynamic",
+  "w4a8",
+  "w4",
+  "gptq",
+  "quantease",
+  "quarot",
+  "minifloat-ptq",
+  "mxfp4",
+  "nvfp4",
+] as const;
 
 /** Text of a shipped recipe; undefined when none has this name. */
 export function builtinText(name: string): string | undefined {

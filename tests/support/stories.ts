@@ -1,5 +1,6 @@
 /** The stories model through the command line, as a user would measure it. */
 
+import type { FormatRow } from "../../targets/artifact/sizes.ts";
 import { sharedFile } from "./models.ts";
 import { checkoutRoot } from "./zoo.ts";
 
@@ -8,10 +9,12 @@ export interface StoriesQuality {
   readonly floatPerplexity: number;
   readonly kl: number;
   readonly bitsPerWeight: number;
+  readonly weightBytes: number;
+  readonly formats: readonly FormatRow[];
 }
 
-/** `evaluate stories260k --recipe RECIPE` over the evaluation text in windows of 256. */
-export async function evaluateStories(recipe: string): Promise<StoriesQuality> {
+/** `evaluate stories260k --recipe RECIPE --set OVERRIDE...` over the evaluation text in windows of 256. */
+export async function evaluateStories(recipe: string, overrides: readonly string[] = []): Promise<StoriesQuality> {
   const folder = sharedFile("stories260k") ?? "";
   const command = new Deno.Command(Deno.execPath(), {
     cwd: checkoutRoot,
@@ -19,6 +22,7 @@ export async function evaluateStories(recipe: string): Promise<StoriesQuality> {
       ...["run", "-A", "compiler/cli.ts", "evaluate", folder, "--recipe", recipe, "--json"],
       ...["--data", `${folder}/eval_ids.u16`, "--calibration", `${folder}/calib_ids.u16`],
       ...["--window", "256", "--reference", "wasm"],
+      ...overrides.flatMap((override) => ["--set", override]),
     ],
     stdout: "piped",
     stderr: "piped",

@@ -36,7 +36,12 @@ export interface VisionResult extends Agreement {
 }
 
 /** Calibrates on samples 0, 5, 10, ... of the model's set and evaluates on the others. */
-export async function evaluateVision(model: ZooModel, recipe: string, count: number): Promise<VisionResult> {
+export async function evaluateVision(
+  model: ZooModel,
+  recipe: string,
+  count: number,
+  overrides: readonly string[] = [],
+): Promise<VisionResult> {
   const samples = model.samples(count);
   const calibration = samples.filter((_, index) => index % 5 === 0);
   const kept = samples.map((sample, index) => ({ sample, index })).filter(({ index }) => index % 5 !== 0);
@@ -44,7 +49,7 @@ export async function evaluateVision(model: ZooModel, recipe: string, count: num
   const imported = expectOk(await importModel(zooFile(model) ?? "", { bind: model.bind }));
   const logits = { ...imported, graph: withLogits(imported.graph) };
   const prepared = expectOk(
-    await prepareImported(logits, { recipe, calibration: () => Promise.resolve(success(calibration)) }),
+    await prepareImported(logits, { recipe, overrides, calibration: () => Promise.resolve(success(calibration)) }),
   );
   const compiled = expectOk(await emitModel(prepared));
   const runner = await artifactRunner(recipe, compiled.artifact.files, {});

@@ -1,0 +1,80 @@
+/** What the gallery measures: settings by model, each with the best figure that public tools reach on the same protocol. */
+
+export interface PublicFigure {
+  /** KL divergence in nats for language models, SQNR in dB for vision nets. */
+  readonly value: number;
+  readonly tool: string;
+}
+
+export interface AccuracyCase {
+  /** Unique in its model; the row's name. */
+  readonly name: string;
+  readonly recipe: string;
+  readonly overrides: readonly string[];
+  readonly public?: PublicFigure;
+}
+
+export interface AccuracyModel {
+  readonly name: string;
+  readonly kind: "language" | "vision";
+  /** Vision: samples of the set, every fifth of which calibrates. */
+  readonly samples: number;
+  readonly cases: readonly AccuracyCase[];
+}
+
+function row(
+  name: string,
+  recipe: string,
+  overrides: readonly string[] = [],
+  best?: readonly [value: number, tool: string],
+): AccuracyCase {
+  return { name, recipe, overrides, ...(best === undefined ? {} : { public: { value: best[0], tool: best[1] } }) };
+}
+
+const weights = (...settings: readonly string[]): string[] => settings.map((setting) => `quantize-weights.${setting}`);
+
+const blocks = weights("granularity=block", "symmetric=false");
+
+const language: readonly AccuracyCase[] = [
+  row("float", "as-is"),
+  row("w8 channel, a8 token", "w8a8-dynamic", [], [0.0013, "SmoothQuant + GPTQ, llm-compressor 0.14"]),
+  row("w4 block 32, rounded", "w4", [], [0.103, "round to nearest"]),
+  row("w4 block 32, quantease", "quantease", [], [0.042, "AutoRound 0.16"]),
+  row("w4 channel, a8 token, gptq", "gptq", [], [0.1, "GPTQ"]),
+  row("w4 block 32, a8 token, gptq", "gptq", blocks),
+  row("w3 block 32, quantease", "quantease", weights("bits=3"), [0.193, "AutoRound 0.16"]),
+  row("w2 block 32, quantease", "quantease", weights("bits=2"), [1.03, "AutoRound 0.16"]),
+  row("w4 channel, a4 token, quarot", "quarot", [], [0.174, "FlatQuant + GPTQ"]),
+  row("mxfp4", "mxfp4", [], [0.304, "AutoRound 0.16"]),
+  row("nvfp4", "nvfp4", [], [0.185, "AutoRound 0.16"]),
+];
+
+function vision(name: string, samples: number, sqnr: number, e4m3: number, tool: string): AccuracyModel {
+  const minifloat = (format: string, best: readonly [number, string]) =>
+    row(format, "minifloat-ptq", [
+      `quantize-weights.format=${format}`,
+      `quantize-activations.format=${format}`,
+    ], best);
+  return {
+    name,
+    kind: "vision",
+    samples,
+    cases: [
+      row("float", "as-is"),
+      row("w8a8 static", "w8a8-static", [], [sqnr, tool]),
+      minifloat("e4m3fn", [e4m3, "Brevitas 0.13"]),
+    ],
+  };
+}
+
+const bestOfFive = "best of onnxruntime, NNCF, Brevitas, AIMET, Quark";
+
+export const accuracyModels: readonly AccuracyModel[] = [
+  { name: "stories260k", kind: "language", samples: 0, cases: language },
+  vision("mnist8", 5000, 38.0, 29.5, bestOfFive),
+  vision("mlperf-resnet8", 1000, 29.8, 16.6, bestOfFive),
+  vision("resnet20", 1000, 30.8, 15.7, bestOfFive),
+  vision("vit-pgd", 1000, 30.9, 24.1, bestOfFive),
+  vision("vww-mobilenetv1-025", 250, 25.8, 12.8, bestOfFive),
+  vision("dit-mnist", 40, 25.6, 19.1, bestOfFive),
+];

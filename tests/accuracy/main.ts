@@ -1,0 +1,75 @@
+/**
+ * `deno task accuracy [--only MODEL] [--recipes NAME,...]`: measures the gallery and writes docs/accuracy.md with its plots.
+ * A part run replaces its own rows; the others stay, from docs/accuracy.json.
+ */
+
+import { join } from "node:path";
+import { Command } from "commander";
+import { sharedFile } from "../support/models.ts";
+import { checkoutRoot, zooFile, zooModel } from "../support/zoo.ts";
+import { type AccuracyModel, accuracyModels } from "./cases.ts";
+import { measure, type Measured } from "./measure.ts";
+import { accuracyPlot } from "./plot.ts";
+import { accuracyPage, resultKey } from "./table.ts";
+
+const docs = join(checkoutRoot, "docs");
+const store = join(docs, "accuracy.json");
+
+function stored(): Map<string, Measured> {
+  try {
+    const rows: readonly Measured[] = JSON.parse(Deno.readTextFileSync(store));
+    return new Map(rows.map((row) => [resultKey(row.model, row.name), row]));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return new Map();
+    throw error;
+  }
+}
+
+function isPresent({ name, kind }: AccuracyModel): boolean {
+  return kind === "language" ? sharedFile(name) !== undefined : zooFile(zooModel(name)) !== undefined;
+}
+
+async function measureAll(models: readonly AccuracyModel[], recipes: readonly string[]): Promise<void> {
+  for (const model of models) {
+    if (!isPresent(model)) {
+      console.error(`${model.name}: skipped, the model is not beside the checkout`);
+      continue;
+    }
+    for (const entry of model.cases) {
+      if (recipes.length > 0 && !recipes.includes(entry.recipe)) continue;
+      console.error(`${model.name}: ${entry.name} ...`);
+      const row = await measure(model, entry);
+      console.error(`${model.name}: ${entry.name}: ${row.error ?? "exact"}, ${row.seconds} s`);
+      // Read anew: another run may have measured another model meanwhile.
+      write(new Map([...stored(), [resultKey(model.name, entry.name), row]]));
+    }
+  }
+  write(stored());
+}
+
+/** Rows in the gallery's order, so that the files do not depend on the order of runs. */
+function write(results: ReadonlyMap<string, Measured>): void {
+  const rows = accuracyModels.flatMap((model) =>
+    model.cases.flatMap((entry) => results.get(resultKey(model.name, entry.name)) ?? [])
+  );
+  Deno.writeTextFileSync(store, `[\n${rows.map((row) => `  ${JSON.stringify(row)}`).join(",\n")}\n]\n`);
+  Deno.writeTextFileSync(join(docs, "accuracy.md"), accuracyPage(accuracyModels, results));
+  for (const model of accuracyModels) {
+    const plot = accuracyPlot(model, results);
+    if (plot !== undefined) Deno.writeTextFileSync(join(docs, `accuracy-${model.name}.svg`), plot);
+  }
+}
+
+function listed(text: string): string[] {
+  return text.split(",").map((name) => name.trim()).filter((name) => name !== "");
+}
+
+const program = new Command("accuracy")
+  .description("Measure recipes on real models and write docs/accuracy.md")
+  .option("--only <models>", `models: ${accuracyModels.map(({ name }) => name).join(", ")}`, listed, [])
+  .option("--recipes <names>", "recipes, by name", listed, []);
+program.parse(["deno", "accuracy", ...Deno.args]);
+const { only, recipes } = program.opts<{ readonly only: readonly string[]; readonly recipes: readonly string[] }>();
+const unknown = only.filter((name) => !accuracyModels.some((model) => model.name === name));
+if (unknown.length > 0) program.error(`There is no model ${unknown.join(", ")} in the gallery`);
+await measureAll(accuracyModels.filter(({ name }) => only.length === 0 || only.includes(name)), recipes);
