@@ -2,27 +2,22 @@
 
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { Node } from "../../compiler/ir/node.ts";
-import { selectAttention } from "./attention/select.ts";
-import { selectConv } from "./conv/conv.ts";
-import { selectMatmul } from "./dot/matmul.ts";
-import { selectGather } from "./gather/select.ts";
 import { InvariantError } from "../../compiler/diagnostics.ts";
 import { type Region, regionOrigin } from "../region.ts";
 import type { KernelSelector, SelectContext, WasmKernel } from "./kernel.ts";
+import { kernelFamilies } from "./kernels.ts";
 import { selectLoops } from "./loops/select.ts";
 
-/** Tuned families, tried in order. */
-const families: readonly KernelSelector[] = [selectMatmul, selectConv, selectAttention, selectGather];
-
-/** The first tuned kernel that takes the region, or why each declined. */
+/** The first tuned kernel that takes the region, or why each family of its op declined. */
 export const selectTuned: KernelSelector = (region, context) => {
   const reasons: string[] = [];
-  for (const select of families) {
+  for (const { ops, select } of kernelFamilies) {
+    if (!ops.includes(region.main.op)) continue;
     const kernel = select(region, context);
     if (!("declined" in kernel)) return kernel;
     reasons.push(kernel.declined);
   }
-  return { declined: reasons.join("; ") };
+  return { declined: reasons.length === 0 ? "no tuned family" : reasons.join("; ") };
 };
 
 /** The kernel of a region: a tuned one where a family takes it, else the loop form, which takes every region. */

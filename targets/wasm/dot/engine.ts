@@ -58,6 +58,8 @@ export interface DotLoops {
   readonly groups: number;
   /** Rows that are prepared at a time; all of them are read in place where nothing is prepared. */
   readonly rowBlock: number;
+  /** Runs at the start of every outer block. */
+  readonly beginOuter?: Lines;
   /** Most rows that this code runs for; fewer tiles are printed when it is small. */
   readonly rowLimit?: number;
 }
@@ -94,11 +96,13 @@ export function dotLoops(loops: DotLoops): Lines {
       set("block", get("block_end")),
     ]),
   ];
-  if (space.outer === 1) return [set("outer_row", constant(0)), ...blocks];
+  const begin = loops.beginOuter ?? [];
+  if (space.outer === 1) return [set("outer_row", constant(0)), set("outer", constant(0)), ...begin, ...blocks];
   return [
     set("outer", constant(0)),
     ...whileLoop("outer_blocks", `(i32.lt_u ${get("outer")} ${constant(space.outer)})`, [
       set("outer_row", times(get("outer"), space.rowsBound)),
+      ...begin,
       ...blocks,
       advance("outer", 1),
     ]),

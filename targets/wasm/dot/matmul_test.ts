@@ -137,6 +137,39 @@ Deno.test("int8 matmul equals the evaluator over blocks of the depth", async () 
   }
 });
 
+Deno.test("the comparison of integer kernels sees one code, one step and one zero point", async () => {
+  for (const format of [int8, uint4]) {
+    const left = scheme(int8, [1, "all"], false);
+    const right = scheme(format, [1, 32], format === uint4);
+    const w = randomQuantized(uniform(6), [9, 64], right);
+    const given = randomQuantized(uniform(7), [3, 64], left);
+    const build = (weights: QuantizedTensor) => {
+      const builder = new GraphBuilder("integer");
+      const operands = [builder.input("x", quantizedType(left, [3, 64])), builder.constant(weights)];
+      builder.output(
+        "y",
+        builder.add("matmul", operands, { transposeB: true, hasBias: false, result: { kind: "real" } }),
+      );
+      return builder.finish("quant");
+    };
+    const { expected } = await runKernels(build(w), { x: given }, selectMatmul);
+    const spoil = <T extends ArrayLike<number>>(data: T, at: number, value: number): T =>
+      Object.assign(data, { [at]: value });
+    const codes = w.codes.data.slice();
+    const mutants: QuantizedTensor[] = [
+      { ...w, codes: { ...w.codes, data: spoil(codes as Uint8Array<ArrayBuffer>, 100, Number(codes[100]) ^ 1) } },
+      { ...w, steps: { ...w.steps, data: spoil(w.steps.data.slice(), 5, 2 * w.steps.data[5]) } },
+    ];
+    if (w.zeros !== undefined) {
+      mutants.push({ ...w, zeros: { ...w.zeros, data: spoil(w.zeros.data.slice(), 5, w.zeros.data[5] ^ 1) } });
+    }
+    for (const mutant of mutants) {
+      const run = await runKernels(build(mutant), { x: given }, selectMatmul);
+      assert.throws(() => assertExact({ ...run, expected }), assert.AssertionError);
+    }
+  }
+});
+
 Deno.test("int8 matmul requantizes with half to even, zero points and a clamp", async () => {
   for (const perChannel of [false, true]) {
     for (const zero of [false, true]) {

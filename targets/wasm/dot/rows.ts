@@ -82,15 +82,17 @@ function stridesUnder(
 
 /**
  * The row space of a result of leading `axes` and `columns`, with the strides of the broadcast operands; undefined when
- * no split serves them all.
+ * no split serves them all. The first `outerAxes` axes stay in the outer loop.
  */
 export function rowSpace(
   axes: readonly Extent[],
   columns: number,
   operands: readonly (readonly Extent[])[],
   symbols: SymbolTable,
+  outerAxes = 0,
 ): { readonly space: RowSpace; readonly strides: readonly BroadcastStrides[] } | undefined {
   for (const split of splits(axes, symbols)) {
+    if (split.axis < outerAxes) continue;
     const strides = operands.map((shape) => stridesUnder(split, axes, columns, shape));
     if (strides.every((entry) => entry !== undefined)) return { space: split.space, strides };
   }
