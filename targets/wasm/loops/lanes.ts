@@ -166,6 +166,7 @@ function checkBody(
   const elements = new Set<ElementType>();
   const operators = new Set<string>();
   let touchesMemory = false;
+  let isStrided = false;
   let onlyMoves = accumulators.length === 0;
   let isStraight = true;
 
@@ -179,9 +180,12 @@ function checkBody(
       case "literal":
       case "variable":
         return true;
-      case "load":
+      case "load": {
         touchesMemory = true;
-        return laneStride(scalar.index, loop.variable, varying) === 1;
+        const stride = laneStride(scalar.index, loop.variable, varying);
+        if (stride !== 1) isStrided = true;
+        return stride !== undefined && (stride === 1 || canStride(scalar.element));
+      }
       case "index":
         onlyMoves = false;
         return laneStride(scalar.index, loop.variable, varying) !== undefined;
@@ -228,8 +232,15 @@ function checkBody(
   };
 
   if (!loop.body.every(checkStatement)) return undefined;
+  // Lanes that are gathered one by one pay where they spare stores one by one, not where an inner loop has better lanes.
+  if (isStrided && (!isStraight || accumulators.length > 0)) return undefined;
   const widest = Math.max(...[...elements].map(elementBytes));
   return { elements, widest, onlyMoves, operators, touchesMemory, isStraight };
+}
+
+/** Elements whose lanes may be gathered from places that do not follow one another. */
+function canStride(element: ElementType): boolean {
+  return element === "f32" || element === "i32" || element === "u32";
 }
 
 /** By how many entries an index moves from lane to lane; undefined where it is not a plain multiple. */

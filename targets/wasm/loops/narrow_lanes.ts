@@ -2,11 +2,11 @@
 
 import { elementBytes, type ElementType } from "../../../compiler/numeric/element.ts";
 import type { Index, Scalar } from "../../loops/program.ts";
-import type { Meeting } from "./lanes.ts";
+import { laneStride, type Meeting } from "./lanes.ts";
 import { type Emitter, widthOf } from "./emitter.ts";
 import { printScalar } from "./scalar.ts";
 import { isUnsigned } from "./types.ts";
-import { isVarying, type LaneContext } from "./vector_scalar.ts";
+import { gatherLanes, isVarying, type LaneContext } from "./vector_scalar.ts";
 import { InvariantError } from "../../../compiler/diagnostics.ts";
 
 function vectorLoad(emitter: Emitter, element: ElementType, buffer: string, index: Index): string {
@@ -55,8 +55,11 @@ export function bitLanes(context: LaneContext, scalar: Scalar): string {
   const { element } = scalar;
   if (!isVarying(context, scalar)) return uniformBits(emitter, scalar);
   if (scalar.kind === "variable") return `(local.get $${context.localOf(scalar.name)})`;
-  if (scalar.kind === "load") return vectorLoad(emitter, element, scalar.buffer, scalar.index);
-  throw new InvariantError(`A ${scalar.kind} among moves`);
+  if (scalar.kind !== "load") throw new InvariantError(`A ${scalar.kind} among moves`);
+  const stride = laneStride(scalar.index, context.variable, context.varying);
+  return stride === undefined || stride === 1
+    ? vectorLoad(emitter, element, scalar.buffer, scalar.index)
+    : gatherLanes(emitter, scalar.buffer, scalar.index, stride);
 }
 
 function uniformBits(emitter: Emitter, scalar: Scalar): string {

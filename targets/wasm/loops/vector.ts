@@ -17,8 +17,13 @@ import { InvariantError } from "../../../compiler/diagnostics.ts";
 type Loop = Extract<Statement, { kind: "for" }>;
 type PrintBody = (statements: readonly Statement[]) => Lines;
 
-/** Vectors in flight in a reduction: enough to cover the latency of an addition. */
-const reductionCopies = 4;
+/**
+ * Vectors in flight where a body is repeated: enough to cover the latency of an addition in a reduction, and to share what
+ * an inner loop reads for all lanes (and whole cache lines of what it does not) between them.
+ */
+const bodyCopies = 4;
+/** Longer bodies are not repeated. */
+const longestRepeated = 16;
 
 /** The loop in lanes, or undefined where it has to run one iteration at a time. */
 export function printVectorLoop(emitter: Emitter, loop: Loop, body: PrintBody): Lines | undefined {
@@ -37,7 +42,7 @@ class VectorLoop {
   readonly #body: PrintBody;
   readonly #locals = new Map<string, string>();
   readonly #context: LaneContext;
-  /** Which copy of the body is being printed: each has accumulators of its own. */
+  /** Which copy of the body is being printed: each has vectors of its own. */
   #copy = 0;
 
   constructor(emitter: Emitter, loop: Loop, plan: LanePlan, body: PrintBody) {
@@ -54,23 +59,20 @@ class VectorLoop {
   }
 
   #localOf(name: string): string {
-    const isShared = !this.#plan.accumulators.some((entry) => entry.variable === name);
-    const key = isShared || this.#copy === 0 ? `${name}_v` : `${name}_v${this.#copy}`;
+    const key = this.#copy === 0 ? `${name}_v` : `${name}_v${this.#copy}`;
     let local = this.#locals.get(key);
     if (local === undefined) this.#locals.set(key, local = this.#emitter.local(key, "v128"));
     return local;
   }
 
   print(count: number | undefined): Lines {
-    const { lanes, accumulators, isStraight } = this.#plan;
+    const { lanes } = this.#plan;
     const emitter = this.#emitter;
     const { variable, from, to } = this.#loop;
     emitter.declareCounter(variable);
     const end = loopEnd(emitter, variable, to);
-    const wide = lanes * reductionCopies;
-    const copies = accumulators.length > 0 && isStraight && (count === undefined || count >= 2 * wide)
-      ? reductionCopies
-      : 1;
+    const wide = lanes * bodyCopies;
+    const copies = this.#repeats(count, wide) ? bodyCopies : 1;
     const start = typeof from === "number" ? from : undefined;
     const lines: (string | Lines)[] = [
       ...end.setup,
@@ -96,21 +98,25 @@ class VectorLoop {
     return lines;
   }
 
+  /** Whether several copies of the body run in one round. */
+  #repeats(count: number | undefined, wide: number): boolean {
+    const { accumulators, isStraight } = this.#plan;
+    if (statementCount(this.#loop.body) > longestRepeated) return false;
+    if (isStraight) return accumulators.length > 0 && (count === undefined || count >= 2 * wide);
+    return accumulators.length === 0 && (count === undefined || count >= wide);
+  }
+
   /** Rounds of `copies` vectors each, as long as all their lanes are below the end. */
   #vectorLoop(copies: number, end: string, done: number | undefined, count: number | undefined): Lines {
     const emitter = this.#emitter;
     const { variable } = this.#loop;
     const step = copies * this.#plan.lanes;
     const { result, setup } = emitter.inside(changesOf([this.#loop]), () => {
-      const parts: (string | Lines)[] = [];
-      for (let copy = 0; copy < copies; copy++) {
-        this.#copy = copy;
+      const bodies = Array.from({ length: copies }, (_, copy) => {
         const moved = addIndex(variableIndex(variable), copy * this.#plan.lanes);
-        const statements = copy === 0 ? this.#loop.body : replaceVariable(this.#loop.body, variable, moved);
-        parts.push(...this.#statements(statements));
-      }
-      this.#copy = 0;
-      return parts;
+        return copy === 0 ? this.#loop.body : replaceVariable(this.#loop.body, variable, moved);
+      });
+      return this.#statements(bodies);
     });
     const label = emitter.label(`each_${variable}`);
     const next = `(local.tee $${variable} (i32.add (local.get $${variable}) (i32.const ${step})))`;
@@ -146,40 +152,48 @@ class VectorLoop {
     return countedLoop(emitter, { variable: this.#loop.variable, ...bounds }, end, 1, result, setup);
   }
 
-  #statements(statements: readonly Statement[]): Lines {
-    return statements.flatMap((statement) => this.#statement(statement));
+  /** Statement by statement, all copies of each: what is the same in all of them is printed once. */
+  #statements(bodies: readonly (readonly Statement[])[]): Lines {
+    return bodies[0].flatMap((statement, index) => this.#statement(statement, bodies.map((body) => body[index])));
   }
 
-  #statement(statement: Statement): Lines {
+  #statement(first: Statement, copies: readonly Statement[]): Lines {
     const emitter = this.#emitter;
-    switch (statement.kind) {
+    switch (first.kind) {
       case "let":
-      case "assign": {
-        if (!this.#plan.varying.has(statement.variable)) {
-          emitter.declare(statement.variable, wasmType(statement.value.element));
-          return [`(local.set $${statement.variable} ${printScalar(emitter, statement.value)})`];
+      case "assign":
+        if (!this.#plan.varying.has(first.variable)) {
+          emitter.declare(first.variable, wasmType(first.value.element));
+          return [`(local.set $${first.variable} ${printScalar(emitter, first.value)})`];
         }
-        const local = this.#localOf(statement.variable);
-        return [`(local.set $${local} ${this.#assigned(statement)})`];
-      }
+        return this.#copies(copies);
       case "store":
-        return [this.#store(statement)];
+        return this.#copies(copies);
       case "for":
-        return printLoop(emitter, statement, (inner) => this.#statements(inner));
+        return printLoop(emitter, first, () => this.#statements(bodiesOf(copies)));
       case "if": {
-        const guarded = (inner: readonly Statement[]) => emitter.guarded(() => this.#statements(inner));
-        const otherwise: Lines = statement.else.length === 0 ? [] : ["(else", guarded(statement.else), ")"];
-        return [`(if ${printScalar(emitter, statement.condition)}`, [
-          "(then",
-          guarded(statement.then),
-          ")",
-          ...otherwise,
-        ], ")"];
+        const parts = copies.flatMap((copy) => (copy.kind === "if" ? [copy] : []));
+        const guarded = (bodies: readonly (readonly Statement[])[]) => emitter.guarded(() => this.#statements(bodies));
+        const otherwise: Lines = first.else.length === 0 ? [] : ["(else", guarded(parts.map((part) => part.else)), ")"];
+        const test = `(if ${printScalar(emitter, first.condition)}`;
+        return [test, ["(then", guarded(parts.map((part) => part.then)), ")", ...otherwise], ")"];
       }
       case "while":
       case "array":
-        throw new InvariantError(`A ${statement.kind} stands in a loop that runs in lanes`);
+        throw new InvariantError(`A ${first.kind} stands in a loop that runs in lanes`);
     }
+  }
+
+  /** The lines of every copy of an assignment or a store. */
+  #copies(copies: readonly Statement[]): string[] {
+    const lines = copies.map((copy, index) => {
+      this.#copy = index;
+      if (copy.kind === "store") return this.#store(copy);
+      if (copy.kind !== "let" && copy.kind !== "assign") throw new InvariantError("Copies of a body differ in form");
+      return `(local.set $${this.#localOf(copy.variable)} ${this.#assigned(copy)})`;
+    });
+    this.#copy = 0;
+    return lines;
   }
 
   #assigned(statement: Extract<Statement, { kind: "let" | "assign" }>): string {
@@ -285,6 +299,18 @@ class VectorLoop {
     if (element === "bool") return `(i32.and (i32x4.extract_lane 0 ${lanes}) (i32.const 1))`;
     return `(${isFloat(element) ? "f32x4" : "i32x4"}.extract_lane 0 ${lanes})`;
   }
+}
+
+function bodiesOf(copies: readonly Statement[]): readonly (readonly Statement[])[] {
+  return copies.map((copy) => (copy.kind === "for" ? copy.body : []));
+}
+
+function statementCount(statements: readonly Statement[]): number {
+  return statements.reduce((sum, statement) => {
+    if (statement.kind === "for" || statement.kind === "while") return sum + 1 + statementCount(statement.body);
+    if (statement.kind === "if") return sum + 1 + statementCount(statement.then) + statementCount(statement.else);
+    return sum + 1;
+  }, 0);
 }
 
 function uniformVariable(variable: string, element: Accumulator["element"]): string {

@@ -5,6 +5,7 @@ import type { ComparisonOperator, UnaryOperator } from "../../../compiler/ir/exp
 import { affineOf, indexOfAffine, scalarVariables } from "../../loops/index.ts";
 import type { Index, Scalar } from "../../loops/program.ts";
 import { type Emitter, widthOf } from "./emitter.ts";
+import { laneStride } from "./lanes.ts";
 import { binaryOperation, tableLookup } from "./scalar.ts";
 import { clampOf, fits } from "./ranges.ts";
 import { floatText, isUnsigned } from "./types.ts";
@@ -50,7 +51,7 @@ export function printLanes(context: LaneContext, scalar: Scalar): string {
     case "index":
       return indexLanes(context, scalar.index);
     case "load":
-      return loadLanes(emitter, element, scalar.buffer, scalar.index);
+      return loadLanes(context, element, scalar.buffer, scalar.index);
     case "unary":
       return unaryLanes(emitter, scalar.operator, scalar.x.element, printLanes(context, scalar.x));
     case "binary":
@@ -100,8 +101,30 @@ function addressed(emitter: Emitter, instruction: string, buffer: string, index:
   return `(${instruction}${offset === 0 ? "" : ` offset=${offset}`} ${text})`;
 }
 
-/** Four neighbouring elements, widened to 32 bits. */
-function loadLanes(emitter: Emitter, element: ElementType, buffer: string, index: Index): string {
+/** Four elements of 32 bits that lie `stride` entries apart. */
+export function gatherLanes(emitter: Emitter, buffer: string, index: Index, stride: number): string {
+  const { text, offset } = emitter.address(buffer, index, 4);
+  const base = emitter.local("gathered", "i32");
+  const place = (lane: number) => {
+    const distance = offset + 4 * lane * stride;
+    const address = `(local.get $${base})`;
+    return distance >= 0
+      ? { offset: distance === 0 ? "" : ` offset=${distance}`, address }
+      : { offset: "", address: `(i32.add ${address} (i32.const ${distance}))` };
+  };
+  const first = place(0);
+  const lanes = [1, 2, 3].reduce((rest, lane) => {
+    const { offset: own, address } = place(lane);
+    return `(v128.load32_lane${own} ${lane} ${address} ${rest})`;
+  }, `(v128.load32_zero${first.offset} ${first.address})`);
+  return `(block $${emitter.label("gather")} (result v128) (local.set $${base} ${text}) ${lanes})`;
+}
+
+/** Four elements, widened to 32 bits. */
+function loadLanes(context: LaneContext, element: ElementType, buffer: string, index: Index): string {
+  const { emitter } = context;
+  const stride = laneStride(index, context.variable, context.varying);
+  if (stride !== undefined && stride !== 1) return gatherLanes(emitter, buffer, index, stride);
   const load = (instruction: string) => addressed(emitter, instruction, buffer, index, widthOf(element));
   switch (element) {
     case "f32":
