@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { minifloat } from "./minifloat.ts";
-import { int4, int8, nf4, uint8 } from "./number_format.ts";
+import { int4, int8, nf4, parseFormat, uint8 } from "./number_format.ts";
 import {
   parseScheme,
   perAxis,
@@ -10,6 +11,7 @@ import {
   printScheme,
   type QuantScheme,
   roundStep,
+  stepDivisor,
   type StepFormat,
   stepShape,
 } from "./scheme.ts";
@@ -67,4 +69,35 @@ Deno.test("steps are rounded to their format", () => {
     ["f16", 1e-9, 0],
   ];
   for (const [format, step, expected] of cases) assert.equal(roundStep(format, step), expected, `${format} ${step}`);
+});
+
+Deno.test("power-of-two steps follow the rounded rule of OCP MX, for every element format", () => {
+  const formats = ["e2m1", "e2m3", "e3m2", "e4m3fn", "e5m2ieee", "int8", "int4"];
+  // emax and mantissa bits by the MX specification; integers as 1.(bits - 2) significands.
+  const facts: Record<string, readonly [emax: number, mantissaBits: number]> = {
+    e2m1: [2, 1],
+    e2m3: [2, 3],
+    e3m2: [4, 2],
+    e4m3fn: [8, 3],
+    e5m2ieee: [15, 2],
+    int8: [6, 6],
+    int4: [2, 2],
+  };
+  fc.assert(fc.property(
+    fc.constantFrom(...formats),
+    fc.integer({ min: -20, max: 20 }),
+    fc.integer({ min: 1, max: 2 ** 12 - 1 }),
+    (name, exponent, fraction) => {
+      const format = parseFormat(name);
+      assert.ok(format !== undefined);
+      const [emax, mantissaBits] = facts[name];
+      const largest = (1 + fraction / 2 ** 12) * 2 ** exponent;
+      // Adding half a unit of the mantissa carries into the exponent exactly when rounding to the mantissa does.
+      const limit = 2 ** (exponent + 1) - 2 ** (exponent - mantissaBits - 1);
+      // At the limit itself the quotient's rounding decides.
+      if (largest === limit) return;
+      const wanted = 2 ** ((largest > limit ? exponent + 1 : exponent) - emax);
+      assert.equal(roundStep("e8m0", Math.fround(largest / stepDivisor(format, "e8m0"))), wanted);
+    },
+  ));
 });

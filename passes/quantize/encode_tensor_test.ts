@@ -128,3 +128,19 @@ Deno.test("minifloats and codebooks encode to the nearest code of the scaled wei
     assert.ok(error < energy * (1 / 6) ** 2, `${error} of ${energy}`);
   }
 });
+
+Deno.test("the floor rule of OCP MX: the block's exponent less that of the format's largest power of two", () => {
+  const values = fc.record({ exponent: fc.integer({ min: -30, max: 30 }), fraction: fc.nat(2 ** 23 - 1) });
+  assertWithMutants(values, ["rounded", "emax of the largest value"], ({ exponent, fraction }, mutant) => {
+    // The largest entry of the block, exact in float32; fraction 2^23 - 1 is the float just below the next power of two.
+    const largest = (1 + fraction / 2 ** 23) * 2 ** exponent;
+    const format = parseFormat("e2m1");
+    assert.ok(format !== undefined);
+    const encoded = encodeTensor(floatTensor([1, 4], [largest / 3, -largest, 0, largest / 2]), {
+      scheme: { ...scheme(format, false, [1, 4]), step: "e8m0" },
+      clip: "none",
+      stepRule: mutant === "rounded" ? "rounded" : "floor",
+    });
+    assert.equal(encoded.steps.data[0], 2 ** exponent / (mutant === "emax of the largest value" ? 6 : 4));
+  });
+});
