@@ -70,7 +70,7 @@ Deno.test("what a user can mend exits with 1, as text or as JSON", async () => {
     quern("compile", "absent.onnx", "--out", out, "--json"),
   ]);
   assert.deepEqual([recipe.code, target.code, json.code], [1, 1, 1]);
-  assert.match(recipe.stderr, /error Q0401 There is no recipe "w8a8-statik"\n {2}help: Did you mean "w8a8-static"\?/);
+  assert.match(recipe.stderr, /error Q0301 There is no recipe "w8a8-statik"\n {2}help: Did you mean "w8a8-static"\?/);
   assert.match(target.stderr, /There is no target "wasn"\n {2}help: Did you mean "wasm"\?/);
   const { ok, diagnostics } = JSON.parse(json.stdout);
   assert.deepEqual([ok, diagnostics[0].code], [false, "Q1000"]);

@@ -52,7 +52,7 @@ export const methods: readonly Pass[] = [
 ];
 
 /** Run after the recipe's own passes. */
-export const completion: readonly Pass[] = [fuseMaps];
+export const completion: readonly Pass[] = [mergeCommonSubexpressions, fuseMaps];
 
 /** Every pass, each once. */
 export const passes: readonly Pass[] = [...new Set([...preparation, ...methods, ...completion])];

@@ -83,13 +83,13 @@ function choosePasses(
     const pass = passes.find((candidate) => candidate.name === name);
     if (pass === undefined) {
       const near = nearestName(name, known);
-      faults.push(errorDiagnostic("Q0404", `There is no pass "${name}"`, {
+      faults.push(errorDiagnostic("Q0304", `There is no pass "${name}"`, {
         help: near === undefined ? `Passes are ${known.join(", ")}` : `Did you mean "${near}"?`,
       }));
       return [];
     }
     for (const { message, help } of readOptions(pass.options, given).faults) {
-      faults.push(errorDiagnostic("Q0405", `Pass "${name}": ${message}`, help === undefined ? {} : { help }));
+      faults.push(errorDiagnostic("Q0305", `Pass "${name}": ${message}`, help === undefined ? {} : { help }));
     }
     return [{ pass, options: given }];
   });

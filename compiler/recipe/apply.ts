@@ -9,7 +9,7 @@ import {
   nearestName,
 } from "../diagnostics.ts";
 import { type Outcome, success } from "../diagnostics.ts";
-import type { Graph } from "../ir/graph.ts";
+import { type Graph, levels } from "../ir/graph.ts";
 import { printGraph } from "../ir/print.ts";
 import { typeRules } from "../ir/type_rules.ts";
 import { verify } from "../ir/verify.ts";
@@ -60,6 +60,8 @@ export async function applyRecipe(graph: Graph, recipe: Recipe, options: ApplyOp
   let statistics: Statistics | undefined;
   for (const [index, step] of steps.entries()) {
     const pass = passOf(step);
+    const refusal = wrongLevel(pass, current, step);
+    if (refusal !== undefined) return failure(refusal);
     const report = (fraction: number) =>
       options.onProgress?.({ pass: pass.name, fraction: (index + fraction) / steps.length });
     report(0);
@@ -129,7 +131,7 @@ function unmatchedPatterns(step: RecipeStep, graph: Graph): Diagnostic[] {
       const names = new Set(graph.nodes.flatMap((node) => node.origin));
       const near = pattern.startsWith("re:") ? undefined : nearestName(pattern, [...names, ...opNames]);
       const place = step.places?.get(`${key}[${index}]`);
-      return [errorDiagnostic("Q0406", `"${pattern}" in "${key}" of pass "${step.use}" matches no node`, {
+      return [errorDiagnostic("Q0306", `"${pattern}" in "${key}" of pass "${step.use}" matches no node`, {
         ...(place === undefined ? {} : { node: place }),
         help: near === undefined
           ? `Source names are such as ${[...names].slice(0, 3).join(", ")}`
@@ -139,12 +141,22 @@ function unmatchedPatterns(step: RecipeStep, graph: Graph): Diagnostic[] {
   );
 }
 
+/** Passes over float graphs rely on reading every weight; a graph that holds codes already is beyond them. */
+function wrongLevel(pass: Pass, graph: Graph, step: RecipeStep): Diagnostic | undefined {
+  if (pass.from === "any" || levels.indexOf(graph.level) <= levels.indexOf(pass.from)) return undefined;
+  const place = step.places?.get("");
+  return errorDiagnostic("Q0313", `Pass "${pass.name}" takes a ${pass.from} graph, this one is ${graph.level}`, {
+    ...(place === undefined ? {} : { node: place }),
+    help: "Put the pass before those that quantize, or start from the model's float weights",
+  });
+}
+
 function unmetNeeds(step: RecipeStep, steps: readonly RecipeStep[], options: ApplyOptions): Diagnostic[] {
   const place = step.places?.get("");
   const at = place === undefined ? {} : { node: place };
   return passOf(step).needs.flatMap((need): Diagnostic[] => {
     if (need === "calibration" && (options.calibration === undefined || options.calibration.length === 0)) {
-      return [errorDiagnostic("Q0409", `Pass "${step.use}" needs calibration samples`, {
+      return [errorDiagnostic("Q0309", `Pass "${step.use}" needs calibration samples`, {
         ...at,
         help: "Give a set with --calibration, or take a recipe that needs none, such as w8a8-dynamic",
       })];
@@ -153,7 +165,7 @@ function unmetNeeds(step: RecipeStep, steps: readonly RecipeStep[], options: App
       passOf(other).needs.includes("calibration")
     );
     if (need === "statistics" && !measuredBefore) {
-      return [errorDiagnostic("Q0409", `Pass "${step.use}" needs the statistics of a "calibrate" pass before it`, at)];
+      return [errorDiagnostic("Q0309", `Pass "${step.use}" needs the statistics of a "calibrate" pass before it`, at)];
     }
     return [];
   });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { normalArray } from "../../tests/support/random.ts";
 import { InvariantError } from "../diagnostics.ts";
+import { passes } from "../../passes/mod.ts";
 import { GraphBuilder } from "../ir/build.ts";
 import { evaluateGraph } from "../ir/evaluate/mod.ts";
 import { binary, input, literal } from "../ir/expression.ts";
@@ -79,7 +80,7 @@ Deno.test("a selector that matches nothing is an error with its place and the ne
   const outcome = await applyRecipe(perceptron(), recipe);
   assert.ok(!outcome.ok);
   const [fault] = outcome.diagnostics;
-  assert.equal(fault.code, "Q0406");
+  assert.equal(fault.code, "Q0306");
   assert.match(fault.node ?? "", /mine.jsonc:1:\d+ \(offset \d+\)/);
   assert.equal(fault.help, 'Did you mean "second"?');
 });
@@ -103,7 +104,7 @@ Deno.test("a recipe that calibrates needs samples", async () => {
   assert.ok(recipe.ok);
   const outcome = await applyRecipe(perceptron(), recipe.value);
   assert.ok(!outcome.ok);
-  assert.equal(outcome.diagnostics[0].code, "Q0409");
+  assert.equal(outcome.diagnostics[0].code, "Q0309");
 });
 
 Deno.test("static activations without a calibrate pass are an error", async () => {
@@ -112,7 +113,7 @@ Deno.test("static activations without a calibrate pass are an error", async () =
   );
   const outcome = await applyRecipe(perceptron(), recipe, { calibration: samples });
   assert.ok(!outcome.ok);
-  assert.equal(outcome.diagnostics[0].code, "Q0409");
+  assert.equal(outcome.diagnostics[0].code, "Q0309");
 });
 
 Deno.test("calibration samples that do not fit the model are diagnostics", async () => {
@@ -122,6 +123,23 @@ Deno.test("calibration samples that do not fit the model are diagnostics", async
     calibration: [{ x: floatTensor([1, 7], normalArray(7, 1)) }],
   });
   assert.ok(!outcome.ok);
+});
+
+Deno.test("a pass over float graphs refuses a graph that holds codes", async () => {
+  const quantized = await applyRecipe(
+    perceptron(),
+    recipeOf(`{ "recipe": 1, "passes": [{ "use": "quantize-weights" }] }`),
+  );
+  assert.ok(quantized.ok);
+  const floatOnly = passes.find((pass) => pass.from === "float");
+  assert.ok(floatOnly !== undefined);
+  const outcome = await applyRecipe(
+    quantized.value.graph,
+    recipeOf(`{ "recipe": 1, "passes": [{ "use": "${floatOnly.name}" }] }`),
+    { calibration: samples },
+  );
+  assert.ok(!outcome.ok);
+  assert.equal(outcome.diagnostics[0].code, "Q0313");
 });
 
 Deno.test("a pass that breaks the graph is our bug: its name and the graph before it are in the error", async () => {

@@ -22,7 +22,7 @@ export function loadRecipe(nameOrPath: string): Outcome<Recipe> {
   if (shipped !== undefined) return parseRecipe(shipped, nameOrPath);
   if (!/\.jsonc?$/.test(nameOrPath)) {
     const near = nearestName(nameOrPath, builtinRecipes);
-    return failure(errorDiagnostic("Q0401", `There is no recipe "${nameOrPath}"`, {
+    return failure(errorDiagnostic("Q0301", `There is no recipe "${nameOrPath}"`, {
       help: near === undefined
         ? `Recipes are ${builtinRecipes.join(", ")}, or the path of a .jsonc file`
         : `Did you mean "${near}"?`,
@@ -35,7 +35,7 @@ export function loadRecipe(nameOrPath: string): Outcome<Recipe> {
       !(error instanceof Deno.errors.NotFound) && !(error instanceof Deno.errors.PermissionDenied) &&
       !(error instanceof Deno.errors.IsADirectory)
     ) throw error;
-    return failure(errorDiagnostic("Q0401", `Cannot read the recipe file "${nameOrPath}"`, {
+    return failure(errorDiagnostic("Q0301", `Cannot read the recipe file "${nameOrPath}"`, {
       notes: [error.message],
     }));
   }
@@ -47,11 +47,11 @@ export function parseRecipe(text: string, source: string): Outcome<Recipe> {
   const root = parseTree(text, errors, { allowTrailingComma: true, disallowComments: false });
   const reader = new RecipeReader(text, source);
   for (const { error, offset } of errors) {
-    reader.report("Q0402", `The recipe is not JSONC: ${spaced(printParseErrorCode(error))}`, offset);
+    reader.report("Q0302", `The recipe is not JSONC: ${spaced(printParseErrorCode(error))}`, offset);
   }
   if (errors.length > 0) return failure(...reader.diagnostics);
   if (root === undefined) {
-    reader.report("Q0402", "The recipe is empty", 0);
+    reader.report("Q0302", "The recipe is empty", 0);
     return failure(...reader.diagnostics);
   }
   const recipe = reader.recipe(root);
@@ -86,10 +86,10 @@ class RecipeReader {
     this.knownKeys(entries, recipeKeys, "a recipe");
     const version = entries.get("recipe");
     if (version === undefined) {
-      this.report("Q0407", `The recipe does not state its version`, root.offset, `Add "recipe": ${recipeVersion}`);
+      this.report("Q0307", `The recipe does not state its version`, root.offset, `Add "recipe": ${recipeVersion}`);
     } else if (valueOf(version) !== recipeVersion) {
       this.report(
-        "Q0407",
+        "Q0307",
         `Recipe version ${JSON.stringify(valueOf(version))} is not known`,
         version.offset,
         `This compiler reads version ${recipeVersion}`,
@@ -98,7 +98,7 @@ class RecipeReader {
     const steps = entries.get("passes");
     const target = entries.get("target");
     if (steps === undefined) {
-      this.report("Q0403", `The recipe has no "passes"`, root.offset, `Add "passes": []`);
+      this.report("Q0303", `The recipe has no "passes"`, root.offset, `Add "passes": []`);
     }
     return {
       name: this.string(entries.get("name"), "name", recipeName(this.source)),
@@ -115,13 +115,13 @@ class RecipeReader {
     if (entries === undefined) return undefined;
     const use = entries.get("use");
     if (use === undefined) {
-      this.report("Q0403", `A pass of the recipe has no "use"`, node.offset, `Name the pass: { "use": "..." }`);
+      this.report("Q0303", `A pass of the recipe has no "use"`, node.offset, `Name the pass: { "use": "..." }`);
       return undefined;
     }
     const name = this.string(use, "use", "");
     const pass = passes.find((candidate) => candidate.name === name);
     if (pass === undefined) {
-      this.report("Q0404", `There is no pass "${name}"`, use.offset, nearHelp(name, passes.map((known) => known.name)));
+      this.report("Q0304", `There is no pass "${name}"`, use.offset, nearHelp(name, passes.map((known) => known.name)));
       return undefined;
     }
     const places = new Map([["", this.place(node.offset)]]);
@@ -133,7 +133,7 @@ class RecipeReader {
     const faults = readOptions(pass.options, given).faults
       .map((fault) => ({ ...fault, offset: (entries.get(fault.key) ?? node).offset }));
     for (const fault of faults.sort((a, b) => a.offset - b.offset)) {
-      this.report("Q0405", `Pass "${name}": ${fault.message}`, fault.offset, fault.help);
+      this.report("Q0305", `Pass "${name}": ${fault.message}`, fault.offset, fault.help);
     }
     const targets = this.patterns(entries.get("targets"), "targets", places);
     const ignore = this.patterns(entries.get("ignore"), "ignore", places);
@@ -145,11 +145,11 @@ class RecipeReader {
     return this.items(node, key).flatMap((item, index) => {
       const pattern = valueOf(item);
       if (typeof pattern !== "string") {
-        this.report("Q0405", `"${key}" holds ${JSON.stringify(pattern)}, wants strings`, item.offset);
+        this.report("Q0305", `"${key}" holds ${JSON.stringify(pattern)}, wants strings`, item.offset);
         return [];
       }
       if (pattern.startsWith("re:") && compilePattern(pattern) === undefined) {
-        this.report("Q0405", `"${pattern}" is not a regular expression`, item.offset);
+        this.report("Q0305", `"${pattern}" is not a regular expression`, item.offset);
         return [];
       }
       places.set(`${key}[${index}]`, this.place(item.offset));
@@ -173,7 +173,7 @@ class RecipeReader {
     if (node === undefined) return 0;
     const value = valueOf(node);
     if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value < 2 ** 32) return value;
-    this.report("Q0405", `"seed" is ${JSON.stringify(value)}, wants an integer from 0 to 4294967295`, node.offset);
+    this.report("Q0305", `"seed" is ${JSON.stringify(value)}, wants an integer from 0 to 4294967295`, node.offset);
     return 0;
   }
 
@@ -181,7 +181,7 @@ class RecipeReader {
     if (node === undefined) return "standard";
     const value = valueOf(node);
     if (value === "standard" || value === "explicit") return value;
-    this.report("Q0405", `"pipeline" is ${JSON.stringify(value)}, wants "standard" or "explicit"`, node.offset);
+    this.report("Q0305", `"pipeline" is ${JSON.stringify(value)}, wants "standard" or "explicit"`, node.offset);
     return "standard";
   }
 
@@ -189,26 +189,26 @@ class RecipeReader {
     if (node === undefined) return fallback;
     const value = valueOf(node);
     if (typeof value === "string") return value;
-    this.report("Q0405", `"${key}" is ${JSON.stringify(value)}, wants a string`, node.offset);
+    this.report("Q0305", `"${key}" is ${JSON.stringify(value)}, wants a string`, node.offset);
     return fallback;
   }
 
   items(node: JsonNode, key: string): readonly JsonNode[] {
     if (node.type === "array") return node.children ?? [];
-    this.report("Q0405", `"${key}" is not a list`, node.offset);
+    this.report("Q0305", `"${key}" is not a list`, node.offset);
     return [];
   }
 
   entries(node: JsonNode, what: string): Map<string, JsonNode> | undefined {
     if (node.type !== "object") {
-      this.report("Q0403", `${capitalized(what)} is not an object`, node.offset);
+      this.report("Q0303", `${capitalized(what)} is not an object`, node.offset);
       return undefined;
     }
     const entries = new Map<string, JsonNode>();
     for (const property of node.children ?? []) {
       const [key, value] = property.children ?? [];
       if (value === undefined) continue;
-      if (entries.has(key.value)) this.report("Q0403", `"${key.value}" stands twice in ${what}`, key.offset);
+      if (entries.has(key.value)) this.report("Q0303", `"${key.value}" stands twice in ${what}`, key.offset);
       entries.set(key.value, value);
     }
     return entries;
@@ -218,7 +218,7 @@ class RecipeReader {
     for (const [key, value] of entries) {
       if (known.includes(key)) continue;
       this.report(
-        "Q0403",
+        "Q0303",
         `"${key}" is not a key of ${what}`,
         value.parent?.offset ?? value.offset,
         nearHelp(key, known),

@@ -21,7 +21,7 @@ Deno.test("loadRecipe reads every shipped recipe, each with a summary", () => {
 Deno.test("loadRecipe names the nearest recipe", () => {
   const outcome = loadRecipe("w8a8-statics");
   assert.ok(!outcome.ok);
-  assert.equal(outcome.diagnostics[0].code, "Q0401");
+  assert.equal(outcome.diagnostics[0].code, "Q0301");
   assert.equal(outcome.diagnostics[0].help, 'Did you mean "w8a8-static"?');
   assert.ok(!loadRecipe("nowhere/recipe.jsonc").ok);
 });
@@ -47,14 +47,14 @@ Deno.test("parseRecipe reads options, selectors, seed and target", () => {
 
 Deno.test("parseRecipe locates an unknown key and names the nearest", () => {
   const [fault] = faultsOf(`{ "recipe": 1,\n  "pases": [] }`);
-  assert.equal(fault.code, "Q0403");
+  assert.equal(fault.code, "Q0303");
   assert.equal(fault.node, "mine.jsonc:2:3 (offset 17)");
   assert.equal(fault.help, 'Did you mean "passes"?');
 });
 
 Deno.test("parseRecipe locates an unknown pass and names the nearest", () => {
   const [fault] = faultsOf(`{ "recipe": 1, "passes": [ { "use": "quantise-weights" } ] }`);
-  assert.equal(fault.code, "Q0404");
+  assert.equal(fault.code, "Q0304");
   assert.match(fault.node ?? "", /offset 36/);
   assert.equal(fault.help, 'Did you mean "quantize-weights"?');
 });
@@ -63,28 +63,28 @@ Deno.test("parseRecipe reports every fault of a pass's options", () => {
   const faults = faultsOf(
     `{ "recipe": 1, "passes": [ { "use": "quantize-weights", "blok": 32, "block": 0.5, "granularity": "chanel" } ] }`,
   );
-  assert.deepEqual(faults.map((fault) => fault.code), ["Q0405", "Q0405", "Q0405"]);
+  assert.deepEqual(faults.map((fault) => fault.code), ["Q0305", "Q0305", "Q0305"]);
   assert.deepEqual(faults.map((fault) => fault.help), ['Did you mean "block"?', undefined, 'Did you mean "channel"?']);
 });
 
 Deno.test("parseRecipe refuses what is no recipe", () => {
   const cases: readonly [string, string][] = [
-    ["", "Q0402"],
-    ["{", "Q0402"],
-    ["[]", "Q0403"],
-    ["3", "Q0403"],
-    [`{ "passes": [] }`, "Q0407"],
-    [`{ "recipe": 2, "passes": [] }`, "Q0407"],
-    [`{ "recipe": 1 }`, "Q0403"],
-    [`{ "recipe": 1, "passes": {} }`, "Q0405"],
-    [`{ "recipe": 1, "passes": [3] }`, "Q0403"],
-    [`{ "recipe": 1, "passes": [{}] }`, "Q0403"],
-    [`{ "recipe": 1, "recipe": 1, "passes": [] }`, "Q0403"],
-    [`{ "recipe": 1, "passes": [], "seed": -1 }`, "Q0405"],
-    [`{ "recipe": 1, "passes": [], "pipeline": "none" }`, "Q0405"],
-    [`{ "recipe": 1, "passes": [], "target": { "feature": [] } }`, "Q0403"],
-    [`{ "recipe": 1, "passes": [{ "use": "fuse-maps", "targets": [3] }] }`, "Q0405"],
-    [`{ "recipe": 1, "passes": [{ "use": "fuse-maps", "targets": ["re:("] }] }`, "Q0405"],
+    ["", "Q0302"],
+    ["{", "Q0302"],
+    ["[]", "Q0303"],
+    ["3", "Q0303"],
+    [`{ "passes": [] }`, "Q0307"],
+    [`{ "recipe": 2, "passes": [] }`, "Q0307"],
+    [`{ "recipe": 1 }`, "Q0303"],
+    [`{ "recipe": 1, "passes": {} }`, "Q0305"],
+    [`{ "recipe": 1, "passes": [3] }`, "Q0303"],
+    [`{ "recipe": 1, "passes": [{}] }`, "Q0303"],
+    [`{ "recipe": 1, "recipe": 1, "passes": [] }`, "Q0303"],
+    [`{ "recipe": 1, "passes": [], "seed": -1 }`, "Q0305"],
+    [`{ "recipe": 1, "passes": [], "pipeline": "none" }`, "Q0305"],
+    [`{ "recipe": 1, "passes": [], "target": { "feature": [] } }`, "Q0303"],
+    [`{ "recipe": 1, "passes": [{ "use": "fuse-maps", "targets": [3] }] }`, "Q0305"],
+    [`{ "recipe": 1, "passes": [{ "use": "fuse-maps", "targets": ["re:("] }] }`, "Q0305"],
   ];
   for (const [text, code] of cases) assert.equal(faultsOf(text)[0].code, code, text);
 });

@@ -44,7 +44,7 @@ function orderWarnings(steps: readonly RecipeStep[]): Diagnostic[] {
     const before = own[index];
     if (position(before) <= position(step)) return [];
     return [{
-      code: "Q0411",
+      code: "Q0311",
       severity: "warning",
       message: `Pass "${step.use}" stands after "${before.use}", usually it stands before`,
       ...(step.places?.get("") === undefined ? {} : { node: step.places.get("") }),
@@ -59,7 +59,7 @@ function applyOverrides(steps: readonly RecipeStep[], overrides: readonly string
   for (const override of overrides) {
     const match = /^([\w-]+)\.([\w-]+)=(.*)$/s.exec(override);
     if (match === null) {
-      diagnostics.push(errorDiagnostic("Q0412", `"${override}" is not of the form pass.option=value`));
+      diagnostics.push(errorDiagnostic("Q0312", `"${override}" is not of the form pass.option=value`));
       continue;
     }
     const [, use, key, text] = match;
@@ -72,7 +72,7 @@ function applyOverrides(steps: readonly RecipeStep[], overrides: readonly string
     const step = current.find((candidate) => candidate.use === use);
     if (step === undefined) continue;
     for (const fault of readOptions(passOf(step).options, step.options).faults) {
-      diagnostics.push(errorDiagnostic("Q0412", `--set ${override}: ${fault.message}`, {
+      diagnostics.push(errorDiagnostic("Q0312", `--set ${override}: ${fault.message}`, {
         ...(fault.help === undefined ? {} : { help: fault.help }),
       }));
     }
@@ -90,7 +90,7 @@ function withOption(step: RecipeStep, key: string, value: Json): RecipeStep {
 
 function unknownStep(override: string, use: string, steps: readonly RecipeStep[]): Diagnostic {
   const near = nearestName(use, steps.map((step) => step.use));
-  return errorDiagnostic("Q0412", `--set ${override}: the recipe has no pass "${use}"`, {
+  return errorDiagnostic("Q0312", `--set ${override}: the recipe has no pass "${use}"`, {
     help: near === undefined ? `Its passes are ${steps.map((step) => step.use).join(", ")}` : `Did you mean "${near}"?`,
   });
 }

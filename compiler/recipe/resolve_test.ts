@@ -73,7 +73,7 @@ Deno.test("overrides that fit nothing are diagnostics", () => {
   for (const [override, message] of cases) {
     const outcome = resolveRecipe(recipe, [override]);
     assert.ok(!outcome.ok, override);
-    assert.equal(outcome.diagnostics[0].code, "Q0412");
+    assert.equal(outcome.diagnostics[0].code, "Q0312");
     assert.match(outcome.diagnostics[0].message, message);
   }
 });
@@ -85,6 +85,6 @@ Deno.test("resolveRecipe warns of an order that defeats the methods", () => {
   const outcome = resolveRecipe(recipe);
   assert.ok(outcome.ok);
   assert.deepEqual(outcome.diagnostics.map(({ code, severity }) => ({ code, severity })), [
-    { code: "Q0411", severity: "warning" },
+    { code: "Q0311", severity: "warning" },
   ]);
 });

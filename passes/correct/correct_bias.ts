@@ -30,7 +30,7 @@ export const correctBias = definePass({
   options: {},
   run: async (graph, scope) => {
     const { statistics } = scope;
-    if (statistics === undefined) return fail("Q0409", `"correct-bias" needs a "calibrate" pass before it`);
+    if (statistics === undefined) return fail("Q0309", `"correct-bias" needs a "calibrate" pass before it`);
     const corrections = await measureCorrections(graph, statistics, scope.selects, scope.onProgress);
     return sweep(graph, [biasRule(corrections)], { selects: scope.selects });
   },

@@ -50,7 +50,7 @@ export const migrateQuantStep = definePass({
   needs: ["calibration"],
   options,
   run: async (graph, scope) => {
-    if (scope.calibration === undefined) return fail("Q0411", `"migrate-quant-step" needs calibration samples`);
+    if (scope.calibration === undefined) return fail("Q0309", `"migrate-quant-step" needs calibration samples`);
     const prepared = withUnitGains(graph);
     const { sites, declined } = chooseSites(prepared, scope.options);
     const samples = spread(scope.calibration, scope.options.samples);

@@ -62,7 +62,7 @@ export const quantizeActivations = definePass({
       return sweep(graph, [dynamicRule(recipe, scope.statistics)], { selects: scope.selects });
     }
     if (scope.statistics === undefined) {
-      return fail("Q0409", `Static activations need the statistics of a "calibrate" pass before them`);
+      return fail("Q0309", `Static activations need the statistics of a "calibrate" pass before them`);
     }
     return quantizeStatically(graph, scope.statistics, recipe, scope.selects);
   },

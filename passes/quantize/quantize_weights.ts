@@ -145,7 +145,7 @@ function solveAll(
   scope: SolverScope,
 ): Promise<ReadonlyMap<ValueName, QuantizedTensor>> {
   if (scope.calibration === undefined) {
-    return fail("Q0410", `Solver "${options.solver}" of "quantize-weights" needs calibration samples`, {
+    return fail("Q0309", `Solver "${options.solver}" of "quantize-weights" needs calibration samples`, {
       help: `Give --calibration, or set "solver": "nearest"`,
     });
   }
