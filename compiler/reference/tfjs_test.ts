@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { maxRelativeDifference } from "../../tests/support/compare.ts";
+import { allSamples, randomInputs } from "../../tests/support/op_samples.ts";
 import { normalArray, uniform } from "../../tests/support/random.ts";
 import { GraphBuilder } from "../ir/build.ts";
-import { evaluateGraph } from "../ir/evaluate/mod.ts";
+import { evaluateGraph, StateMemory } from "../ir/evaluate/mod.ts";
 import {
   binary,
   binaryOperators,
@@ -18,10 +19,10 @@ import {
 } from "../ir/expression.ts";
 import { symbolic } from "../ir/extent.ts";
 import type { ValueName } from "../ir/node.ts";
-import { floatTensor, plainTensor, sizeOf, type Tensor } from "../ir/tensor.ts";
+import { floatTensor, plainTensor, sizeOf, type Tensor, typeOfTensor } from "../ir/tensor.ts";
 import { tensorType } from "../ir/types.ts";
 import { int8, uint8 } from "../numeric/number_format.ts";
-import { runFloat } from "./tfjs.ts";
+import { FloatReference, runFloat } from "./tfjs.ts";
 
 interface Case {
   readonly name: string;
@@ -373,3 +374,32 @@ Deno.test("float reference carries states from run to run", async () => {
   const result = await runFloat(graph, { x: sample });
   assert.deepEqual(result.y, sample);
 });
+
+/** Samples sum 64 terms at most. */
+const sampleBound = (2 * 64 + 8) * 2 ** -23;
+
+for (const sample of allSamples()) {
+  Deno.test(`float reference agrees with the evaluator on the sample of every op: ${sample.name}`, async () => {
+    const { graph } = sample;
+    const [exact, float] = [1, 2].map(() => new StateMemory(graph.states, graph.symbols));
+    const reference = await FloatReference.create(graph);
+    for (const [index, symbols] of sample.runs.entries()) {
+      const inputs = randomInputs(graph, index + 1, symbols);
+      const wanted = evaluateGraph(graph, inputs, { states: exact }).outputs;
+      const actual = reference.run(inputs, { states: float });
+      for (const name of Object.keys(wanted)) assertAgrees(actual[name], wanted[name], name);
+    }
+    reference.dispose();
+  });
+}
+
+function assertAgrees(actual: Tensor, wanted: Tensor, name: string): void {
+  assert.deepEqual(typeOfTensor(actual), typeOfTensor(wanted), name);
+  if (wanted.kind === "quantized" || wanted.element !== "f32") {
+    assert.deepEqual(actual, wanted, name);
+    return;
+  }
+  assert.ok(actual.kind === "plain");
+  const difference = maxRelativeDifference(Array.from(wanted.data, Number), Array.from(actual.data, Number));
+  assert.ok(difference <= sampleBound, `${name}: ${difference}`);
+}
