@@ -9,7 +9,6 @@ import { InvariantError } from "../../compiler/diagnostics.ts";
 export class LoopBuilder {
   readonly #buffers = new Map<string, LoopBuffer>();
   readonly #names = new Set<string>();
-  readonly #sizes: Record<string, string> = {};
   #statements: Statement[] = [];
 
   /** A name that nothing else in the program has. */
@@ -18,10 +17,6 @@ export class LoopBuilder {
     for (let suffix = 2; this.#names.has(name); suffix++) name = `${stem}${suffix}`;
     this.#names.add(name);
     return name;
-  }
-
-  size(name: string, text: string): void {
-    this.#sizes[name] = text;
   }
 
   /** Registers a buffer, or widens the access of the one that the program has for this array already. */
@@ -89,10 +84,6 @@ export class LoopBuilder {
     });
   }
 
-  while(condition: Scalar, body: () => void): void {
-    this.#statements.push({ kind: "while", condition, body: this.#inside(body) });
-  }
-
   #inside(body: () => void): readonly Statement[] {
     const outer = this.#statements;
     this.#statements = [];
@@ -106,7 +97,6 @@ export class LoopBuilder {
     return Object.freeze({
       name,
       algebra,
-      sizes: { ...this.#sizes },
       buffers: [...this.#buffers.values()],
       body: this.#statements,
     });

@@ -58,9 +58,9 @@ type ScalarForm =
 
 /**
  * What a target may do with the iterations of a loop.
- * `independent`: any order, at once: no iteration reads what another writes, and no outer variable is assigned.
+ * `independent`: any order, at once: no iteration reads or writes what another writes, and no outer variable is assigned.
  * `reduction`: any order, in lanes: iterations meet only in variables, each assigned once as `v = operator(v, e)` with
- * add, mul, min, max, and, or, or as `v < e ? e : v` or `v > e ? e : v` (extremes that pass NaN over). Float sums so regrouped stay within n * 2^-24 * Σ|terms| of the exact sum (f32, n terms).
+ * add, mul, min, max, and, or, or as `v < e ? e : v` or `v > e ? e : v` (extremes that pass NaN over); what they store is their own. Float sums so regrouped stay within n * 2^-24 * Σ|terms| of the exact sum (f32, n terms).
  * `sequential`: in order.
  */
 export type LoopOrder = "independent" | "reduction" | "sequential";
@@ -85,8 +85,6 @@ export type Statement =
     readonly then: readonly Statement[];
     readonly else: readonly Statement[];
   }
-  /** Repeats `body` while `condition` holds, tested first. */
-  | { readonly kind: "while"; readonly condition: Scalar; readonly body: readonly Statement[] }
   /** Declares a private array of the rest of the enclosing body, contents undefined. */
   | { readonly kind: "array"; readonly name: string; readonly element: ElementType; readonly extent: number };
 
@@ -95,8 +93,6 @@ export interface LoopProgram {
   readonly name: string;
   /** The kernel's algebra, one line an equation. */
   readonly algebra: readonly string[];
-  /** Named sizes, for readers of the printed code: `T = seq`, `D = 64`. */
-  readonly sizes: Readonly<Record<string, string>>;
   readonly buffers: readonly LoopBuffer[];
   readonly body: readonly Statement[];
 }

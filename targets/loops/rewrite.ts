@@ -72,8 +72,6 @@ export function replaceVariable(
           then: statement.then.map(inStatement),
           else: statement.else.map(inStatement),
         };
-      case "while":
-        return { ...statement, condition: inScalar(statement.condition), body: statement.body.map(inStatement) };
       case "array":
         return statement;
     }

@@ -28,7 +28,7 @@ import {
   isWide,
 } from "../../../compiler/numeric/element.ts";
 import { uniform } from "../../../tests/support/random.ts";
-import { assertLoops, assertSeen, loopText } from "./harness.ts";
+import { assertLoops, assertSeen, loopText } from "../../../tests/support/loop_kernels.ts";
 
 /** Lengths around every number of lanes, where vector loops and the rest meet. */
 const lengths = [1, 2, 3, 5, 7, 15, 16, 17, 31, 33];

@@ -54,8 +54,7 @@ function declaredNames(statements: readonly Statement[], into = new Set<string>(
     else if (statement.kind === "for") {
       into.add(statement.variable);
       declaredNames(statement.body, into);
-    } else if (statement.kind === "while") declaredNames(statement.body, into);
-    else if (statement.kind === "if") {
+    } else if (statement.kind === "if") {
       declaredNames(statement.then, into);
       declaredNames(statement.else, into);
     }
@@ -82,8 +81,6 @@ function findAccumulators(
         return statement.body.every(visit);
       case "if":
         return [...statement.then, ...statement.else].every(visit);
-      case "while":
-        return false;
       default:
         return true;
     }
@@ -128,7 +125,6 @@ function varyingNames(loop: Loop, accumulators: readonly Accumulator[]): Readonl
         if (differs(statement.value)) varying.add(statement.variable);
         break;
       case "for":
-      case "while":
         statement.body.forEach(visit);
         break;
       case "if":
@@ -225,7 +221,6 @@ function checkBody(
       case "if":
         isStraight = false;
         return !differs(statement.condition) && [...statement.then, ...statement.else].every(checkStatement);
-      case "while":
       case "array":
         return false;
     }

@@ -12,7 +12,7 @@ import { minifloat } from "../../../compiler/numeric/minifloat.ts";
 import { int4, int8, intFormat, nf4, type NumberFormat, uint8 } from "../../../compiler/numeric/number_format.ts";
 import { perBlock, perTensor, perToken, type QuantScheme, stepShape } from "../../../compiler/numeric/scheme.ts";
 import { randomInputs } from "../../../tests/support/op_samples.ts";
-import { assertLoops, assertSeen, gamma, type Tensors, type Tolerance } from "./harness.ts";
+import { assertLoops, assertSeen, gamma, type Tensors, type Tolerance } from "../../../tests/support/loop_kernels.ts";
 
 /** A graph of one op over inputs of these types. */
 function graphOf<Op extends OpName>(op: Op, types: readonly TensorType[], attributes: OpAttributes[Op]): Graph {

@@ -9,7 +9,7 @@ import { floatTensor, plainTensor, sizeOf } from "../../../compiler/ir/tensor.ts
 import { tensorType } from "../../../compiler/ir/types.ts";
 import { type ElementType, elementTypes } from "../../../compiler/numeric/element.ts";
 import { uniform } from "../../../tests/support/random.ts";
-import { assertLoops, assertSeen, loopText } from "./harness.ts";
+import { assertLoops, assertSeen, loopText } from "../../../tests/support/loop_kernels.ts";
 
 /** One op on operand `x` and others that `more` makes, followed by a map that may run as its epilogue. */
 function graphOf<Op extends OpName>(

@@ -6,7 +6,8 @@ import { laneStride, type Meeting } from "./lanes.ts";
 import { type Emitter, widthOf } from "./emitter.ts";
 import { printScalar } from "./scalar.ts";
 import { isUnsigned } from "./types.ts";
-import { gatherLanes, isVarying, type LaneContext } from "./vector_scalar.ts";
+import { gatherLanes } from "./lane_memory.ts";
+import { isVarying, type LaneContext } from "./vector_scalar.ts";
 import { InvariantError } from "../../../compiler/diagnostics.ts";
 
 function vectorLoad(emitter: Emitter, element: ElementType, buffer: string, index: Index): string {

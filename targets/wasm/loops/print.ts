@@ -1,7 +1,7 @@
 /** Prints loop programs as WebAssembly functions. */
 
 import { elementBytes } from "../../../compiler/numeric/element.ts";
-import type { LoopProgram, Statement } from "../../loops/program.ts";
+import type { Index, LoopProgram, Statement } from "../../loops/program.ts";
 import { Emitter } from "./emitter.ts";
 import { scalarPrinter } from "./scalar.ts";
 import { type LoopPrinter, printStatements } from "./statement.ts";
@@ -24,7 +24,6 @@ function arraysOf(statements: readonly Statement[]): readonly Extract<Statement,
       case "array":
         return [statement];
       case "for":
-      case "while":
         return arraysOf(statement.body);
       case "if":
         return [...arraysOf(statement.then), ...arraysOf(statement.else)];
@@ -39,10 +38,10 @@ export function printFunction(program: LoopProgram, vectorize: LoopPrinter): Pri
   const parameters = [...program.buffers.map((buffer) => buffer.name), ...arrays.map((array) => array.name)];
   const emitter = new Emitter([...parameters, ...programNames(program.body)], scalarPrinter);
   const body = printStatements(emitter, program.body, vectorize);
-  const header = [...program.algebra, ...Object.entries(program.sizes).map(([name, text]) => `${name} = ${text}`)];
   const lines = [
-    ...header.map((line) => `;; ${line.replace(/[\r\n]+/g, " ")}`),
-    ...parameters.map((name) => `(param $${name} i32)`),
+    ...[...program.algebra, ...loopLines(program.body)].map((line) => `;; ${line.replace(/[\r\n]+/g, " ")}`),
+    ...program.buffers.map(({ name, element, access }) => `(param $${name} i32) ;; ${element}, ${accessText[access]}`),
+    ...arrays.map(({ name, element, extent }) => `(param $${name} i32) ;; ${element}[${extent}], private`),
     ...localLines(emitter),
     ...layOut(body, 0),
   ];
@@ -52,6 +51,32 @@ export function printFunction(program: LoopProgram, vectorize: LoopPrinter): Pri
     calls: emitter.calls,
     text: (name) => [`(func $${name}`, ...lines.map((line) => `  ${line}`), ")"].join("\n"),
   };
+}
+
+const accessText = { read: "read", write: "written", readWrite: "read and written" } as const;
+
+/** Extents of the loops by the name of their variable, outermost first: the sizes that the code is for. */
+function loopLines(statements: readonly Statement[]): string[] {
+  const extents: string[] = [];
+  const visit = (statement: Statement): void => {
+    if (statement.kind === "for") {
+      const to = printIndex(statement.to);
+      if (to !== undefined) extents.push(`${statement.variable} < ${to}`);
+      statement.body.forEach(visit);
+    } else if (statement.kind === "if") [...statement.then, ...statement.else].forEach(visit);
+  };
+  statements.forEach(visit);
+  return extents.length === 0 ? [] : [`loops: ${extents.slice(0, 16).join(", ")}`];
+}
+
+/** An extent as readers write it; undefined where it is computed. */
+function printIndex(index: Index): string | undefined {
+  if (typeof index === "number") return String(index);
+  if (index.kind === "symbol") return index.name;
+  if ((index.kind !== "add" && index.kind !== "mul") || typeof index.y !== "number") return undefined;
+  const x = printIndex(index.x);
+  if (x === undefined) return undefined;
+  return index.kind === "mul" ? `${index.y}*${x}` : `${x}${index.y < 0 ? "-" : "+"}${Math.abs(index.y)}`;
 }
 
 function localLines(emitter: Emitter): string[] {
@@ -72,8 +97,6 @@ function programNames(statements: readonly Statement[]): string[] {
         return [statement.variable];
       case "for":
         return [statement.variable, ...programNames(statement.body)];
-      case "while":
-        return programNames(statement.body);
       case "if":
         return [...programNames(statement.then), ...programNames(statement.else)];
       default:

@@ -27,7 +27,7 @@ import {
 } from "../../../compiler/numeric/number_format.ts";
 import { perTensor, perToken, type QuantScheme, type StepFormat } from "../../../compiler/numeric/scheme.ts";
 import { uniform } from "../../../tests/support/random.ts";
-import { assertLoops, assertSeen, loopText } from "./harness.ts";
+import { assertLoops, assertSeen, loopText } from "../../../tests/support/loop_kernels.ts";
 
 function schemeOf(
   format: NumberFormat,

@@ -8,7 +8,7 @@ import { floatTensor, type PlainTensor, plainTensor, sizeOf } from "../../../com
 import { tensorType } from "../../../compiler/ir/types.ts";
 import type { ElementType } from "../../../compiler/numeric/element.ts";
 import { normalArray } from "../../../tests/support/random.ts";
-import { assertLoops, assertSeen, gamma, loopText, unit } from "./harness.ts";
+import { assertLoops, assertSeen, gamma, loopText, unit } from "../../../tests/support/loop_kernels.ts";
 
 const extents = fc.constantFrom(1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 70);
 const shapes = fc.array(extents, { minLength: 1, maxLength: 3 });

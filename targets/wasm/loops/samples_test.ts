@@ -5,7 +5,7 @@ import { isFloat } from "../../../compiler/numeric/element.ts";
 import { tensorType } from "../../../compiler/ir/types.ts";
 import { allSamples, type OpSample } from "../../../tests/support/op_samples.ts";
 import { wasmVariants } from "../kernel.ts";
-import { assertLoops, loopProgram, loopText } from "./harness.ts";
+import { assertLoops, loopProgram, loopText } from "../../../tests/support/loop_kernels.ts";
 
 /** Float results of the samples: entries of order 1, sums of at most 64 terms, f32 kernels. */
 const sampleTolerance = (expected: number) => 128 * 2 ** -24 * Math.max(1, Math.abs(expected));

@@ -16,7 +16,10 @@ export function loopKernel(region: Region, context: SelectContext): WasmKernel {
   const program = lowerRegion(region, context.graph);
   const printed = printFunction(program, printVectorLoop);
   const scratch = printed.scratchBytes.map((bytes): KernelOperand => ({ kind: "scratch", bytes }));
-  const code = JSON.stringify([program.buffers.map(({ name, element }) => [name, element]), program.body], exactText);
+  const code = JSON.stringify([
+    program.buffers.map(({ name, element, access }) => [name, element, access]),
+    program.body,
+  ], exactText);
   return {
     id: `loops.${program.name}.${textHash(code)}`,
     operands: [...program.buffers.map(operandOf), ...scratch],

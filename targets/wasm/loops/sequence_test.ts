@@ -10,7 +10,7 @@ import { int8, uint8 } from "../../../compiler/numeric/number_format.ts";
 import { perToken, type QuantScheme } from "../../../compiler/numeric/scheme.ts";
 import { randomInputs } from "../../../tests/support/op_samples.ts";
 import { normalArray } from "../../../tests/support/random.ts";
-import { assertLoops, assertSeen, gamma, unit } from "./harness.ts";
+import { assertLoops, assertSeen, gamma, unit } from "../../../tests/support/loop_kernels.ts";
 
 const f32 = (...shape: number[]): TensorType => tensorType("f32", shape);
 

@@ -42,8 +42,6 @@ function printStatement(emitter: Emitter, statement: Statement, vectorize: LoopP
       const otherwise: Lines = statement.else.length === 0 ? [] : ["(else", guarded(statement.else), ")"];
       return [test, ["(then", guarded(statement.then), ")", ...otherwise], ")"];
     }
-    case "while":
-      return printWhile(emitter, statement, body);
     case "array":
       return [];
     case "for":
@@ -65,9 +63,6 @@ export function changesOf(statements: readonly Statement[]): Changes {
         variables.add(statement.variable);
         statement.body.forEach(visit);
         break;
-      case "while":
-        statement.body.forEach(visit);
-        break;
       case "if":
         statement.then.forEach(visit);
         statement.else.forEach(visit);
@@ -81,19 +76,6 @@ export function changesOf(statements: readonly Statement[]): Changes {
   };
   statements.forEach(visit);
   return { variables, buffers };
-}
-
-function printWhile(
-  emitter: Emitter,
-  statement: Extract<Statement, { kind: "while" }>,
-  body: (statements: readonly Statement[]) => Lines,
-): Lines {
-  const label = emitter.label("while");
-  const { result, setup } = emitter.inside(changesOf(statement.body), () => {
-    const test = `(br_if $${label}_done (i32.eqz ${printScalar(emitter, statement.condition)}))`;
-    return [test, ...body(statement.body), `(br $${label})`];
-  });
-  return [...setup, `(block $${label}_done`, [`(loop $${label}`, result, ")"], ")"];
 }
 
 /** The end of a loop: a constant as it is, anything else in a local. */

@@ -178,9 +178,8 @@ class VectorLoop {
         const test = `(if ${printScalar(emitter, first.condition)}`;
         return [test, ["(then", guarded(parts.map((part) => part.then)), ")", ...otherwise], ")"];
       }
-      case "while":
       case "array":
-        throw new InvariantError(`A ${first.kind} stands in a loop that runs in lanes`);
+        throw new InvariantError("A private array stands in a loop that runs in lanes");
     }
   }
 
@@ -307,7 +306,7 @@ function bodiesOf(copies: readonly Statement[]): readonly (readonly Statement[])
 
 function statementCount(statements: readonly Statement[]): number {
   return statements.reduce((sum, statement) => {
-    if (statement.kind === "for" || statement.kind === "while") return sum + 1 + statementCount(statement.body);
+    if (statement.kind === "for") return sum + 1 + statementCount(statement.body);
     if (statement.kind === "if") return sum + 1 + statementCount(statement.then) + statementCount(statement.else);
     return sum + 1;
   }, 0);

@@ -4,7 +4,8 @@ import { type ElementType, isFloat } from "../../../compiler/numeric/element.ts"
 import type { ComparisonOperator, UnaryOperator } from "../../../compiler/ir/expression.ts";
 import { affineOf, indexOfAffine, scalarVariables } from "../../loops/index.ts";
 import type { Index, Scalar } from "../../loops/program.ts";
-import { type Emitter, widthOf } from "./emitter.ts";
+import type { Emitter } from "./emitter.ts";
+import { gatherLanes, loadLanes, storeFour } from "./lane_memory.ts";
 import { laneStride } from "./lanes.ts";
 import { binaryOperation, tableLookup } from "./scalar.ts";
 import { clampOf, fits } from "./ranges.ts";
@@ -51,7 +52,7 @@ export function printLanes(context: LaneContext, scalar: Scalar): string {
     case "index":
       return indexLanes(context, scalar.index);
     case "load":
-      return loadLanes(context, element, scalar.buffer, scalar.index);
+      return loadOrGather(context, scalar);
     case "unary":
       return unaryLanes(emitter, scalar.operator, scalar.x.element, printLanes(context, scalar.x));
     case "binary":
@@ -96,91 +97,17 @@ function indexLanes(context: LaneContext, index: Index): string {
   return `(i32x4.add ${base} ${context.emitter.constant(`(v128.const i32x4 ${steps.join(" ")})`)})`;
 }
 
-function addressed(emitter: Emitter, instruction: string, buffer: string, index: Index, width: number): string {
-  const { text, offset } = emitter.address(buffer, index, width);
-  return `(${instruction}${offset === 0 ? "" : ` offset=${offset}`} ${text})`;
-}
-
-/** Four elements of 32 bits that lie `stride` entries apart. */
-export function gatherLanes(emitter: Emitter, buffer: string, index: Index, stride: number): string {
-  const { text, offset } = emitter.address(buffer, index, 4);
-  const base = emitter.local("gathered", "i32");
-  const place = (lane: number) => {
-    const distance = offset + 4 * lane * stride;
-    const address = `(local.get $${base})`;
-    return distance >= 0
-      ? { offset: distance === 0 ? "" : ` offset=${distance}`, address }
-      : { offset: "", address: `(i32.add ${address} (i32.const ${distance}))` };
-  };
-  const first = place(0);
-  const lanes = [1, 2, 3].reduce((rest, lane) => {
-    const { offset: own, address } = place(lane);
-    return `(v128.load32_lane${own} ${lane} ${address} ${rest})`;
-  }, `(v128.load32_zero${first.offset} ${first.address})`);
-  return `(block $${emitter.label("gather")} (result v128) (local.set $${base} ${text}) ${lanes})`;
-}
-
-/** Four elements, widened to 32 bits. */
-function loadLanes(context: LaneContext, element: ElementType, buffer: string, index: Index): string {
-  const { emitter } = context;
+function loadOrGather(context: LaneContext, { element, buffer, index }: Extract<Scalar, { kind: "load" }>): string {
   const stride = laneStride(index, context.variable, context.varying);
-  if (stride !== undefined && stride !== 1) return gatherLanes(emitter, buffer, index, stride);
-  const load = (instruction: string) => addressed(emitter, instruction, buffer, index, widthOf(element));
-  switch (element) {
-    case "f32":
-    case "i32":
-    case "u32":
-      return load("v128.load");
-    case "i16":
-      return load("v128.load16x4_s");
-    case "u16":
-      return load("v128.load16x4_u");
-    case "i8":
-      return `(i32x4.extend_low_i16x8_s (i16x8.extend_low_i8x16_s ${load("v128.load32_zero")}))`;
-    case "u8":
-      return `(i32x4.extend_low_i16x8_u (i16x8.extend_low_i8x16_u ${load("v128.load32_zero")}))`;
-    case "bool":
-      return `(i32x4.neg (i32x4.extend_low_i16x8_u (i16x8.extend_low_i8x16_u ${load("v128.load32_zero")})))`;
-    case "bf16":
-      return `(i32x4.shl ${load("v128.load16x4_u")} (i32.const 16))`;
-    case "f16":
-      return emitter.call("f16_decode_i32x4", load("v128.load16x4_u"));
-    default:
-      throw new InvariantError(`Four lanes of ${element}`);
-  }
+  return stride === undefined || stride === 1
+    ? loadLanes(context.emitter, element, buffer, index)
+    : gatherLanes(context.emitter, buffer, index, stride);
 }
 
-/** Stores four lanes as neighbouring elements. */
-export function storeLanes(
-  context: LaneContext,
-  buffer: string,
-  index: Index,
-  value: Scalar,
-): string {
-  const { emitter } = context;
-  const { element } = value;
-  const { text, offset } = emitter.address(buffer, index, widthOf(element));
-  const place = offset === 0 ? "" : ` offset=${offset}`;
-  const narrow = (bits: 32 | 64, lanes: string) => `(v128.store${bits}_lane${place} 0 ${text} ${lanes})`;
+/** Stores the four lanes of a scalar as neighbouring elements. */
+export function storeLanes(context: LaneContext, buffer: string, index: Index, value: Scalar): string {
   const lanes = saturatedLanes(context, value) ?? printLanes(context, value);
-  switch (element) {
-    case "i16":
-      return narrow(64, halved(emitter, lanes, "s"));
-    case "u16":
-      return narrow(64, halved(emitter, lanes, "u"));
-    case "i8":
-      return narrow(32, quartered(emitter, lanes, "s"));
-    case "u8":
-      return narrow(32, quartered(emitter, lanes, "u"));
-    case "bool":
-      return narrow(32, `(v128.and ${quartered(emitter, lanes, "s")} ${laneConstant(emitter, "i32", 0x01010101)})`);
-    case "f16":
-      return narrow(64, halved(emitter, emitter.call("f16_encode_f32x4", lanes), "u"));
-    case "bf16":
-      return narrow(64, halved(emitter, emitter.call("bf16_encode_f32x4", lanes), "u"));
-    default:
-      return `(v128.store${place} ${text} ${lanes})`;
-  }
+  return storeFour(context.emitter, value.element, buffer, index, lanes);
 }
 
 /**
@@ -192,16 +119,6 @@ function saturatedLanes(context: LaneContext, value: Scalar): string | undefined
   const inner = clampOf(value.x, value.element);
   if (inner !== undefined) return printLanes(context, inner);
   return fits(value.x, value.element) ? printLanes(context, value.x) : undefined;
-}
-
-function halved(emitter: Emitter, lanes: string, sign: "s" | "u"): string {
-  const held = emitter.once(lanes, "v128");
-  return `(i16x8.narrow_i32x4_${sign} ${held.first} ${held.again})`;
-}
-
-function quartered(emitter: Emitter, lanes: string, sign: "s" | "u"): string {
-  const held = emitter.once(halved(emitter, lanes, "s"), "v128");
-  return `(i8x16.narrow_i16x8_${sign} ${held.first} ${held.again})`;
 }
 
 /** Wraps or rounds lanes of 32-bit arithmetic to a narrower element. */

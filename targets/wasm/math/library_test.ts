@@ -3,7 +3,7 @@ import { decodeBf16, encodeBf16 } from "../../../compiler/numeric/element.ts";
 import { moduloFloat, powFloat } from "../../../compiler/ir/evaluate/scalar_math.ts";
 import { uniform } from "../../../tests/support/random.ts";
 import { assemble } from "../module.ts";
-import { arrayFunction, ulps } from "./harness.ts";
+import { arrayFunction, ulps } from "../../../tests/support/math_functions.ts";
 import { mathClosure, mathFunctions, mathLibrary } from "./library.ts";
 
 /** Numbers that f32 functions are tried on: every 6151st bit pattern, a dense middle, and the places where something changes. */

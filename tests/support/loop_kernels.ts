@@ -1,17 +1,17 @@
 /** Runs graphs on loop kernels alone and compares them with the evaluator, for tests. */
 
 import assert from "node:assert/strict";
-import { evaluateGraph, StateMemory } from "../../../compiler/ir/evaluate/mod.ts";
-import { decodeBf16 } from "../../../compiler/numeric/element.ts";
-import type { Graph } from "../../../compiler/ir/graph.ts";
-import type { SymbolValues } from "../../../compiler/ir/extent.ts";
-import { type PlainTensor, type Tensor, tensorParts } from "../../../compiler/ir/tensor.ts";
-import { randomInputs } from "../../../tests/support/op_samples.ts";
-import { mathLibrary } from "../math/library.ts";
-import { moduleText } from "../module.ts";
-import { type KernelChoice, lowerWasm, type WasmProgram } from "../program.ts";
-import { startProgram } from "../run_program.ts";
-import { loopKernel } from "./select.ts";
+import { evaluateGraph, StateMemory } from "../../compiler/ir/evaluate/mod.ts";
+import { decodeBf16 } from "../../compiler/numeric/element.ts";
+import type { Graph } from "../../compiler/ir/graph.ts";
+import type { SymbolValues } from "../../compiler/ir/extent.ts";
+import { type PlainTensor, type Tensor, tensorParts } from "../../compiler/ir/tensor.ts";
+import { randomInputs } from "./op_samples.ts";
+import { mathLibrary } from "../../targets/wasm/math/library.ts";
+import { moduleText } from "../../targets/wasm/module.ts";
+import { type KernelChoice, lowerWasm, type WasmProgram } from "../../targets/wasm/program.ts";
+import { startProgram } from "../../targets/wasm/run_program.ts";
+import { loopKernel } from "../../targets/wasm/loops/select.ts";
 
 export type Tensors = Readonly<Record<string, Tensor>>;
 

@@ -1,7 +1,7 @@
 /** Runs functions of the math library over arrays, for tests. */
 
-import { assemble } from "../module.ts";
-import { mathLibrary } from "./library.ts";
+import { assemble } from "../../targets/wasm/module.ts";
+import { mathLibrary } from "../../targets/wasm/math/library.ts";
 
 export interface ArrayFunctionOptions {
   readonly signature: "f32" | "f64" | "f32x4";
