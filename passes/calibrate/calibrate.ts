@@ -1,8 +1,8 @@
-import { isStatic } from "../../compiler/ir/extent.ts";
+import { isStatic, shapeBound } from "../../compiler/ir/extent.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import { readers, typeOf } from "../../compiler/ir/graph.ts";
-import type { ValueName } from "../../compiler/ir/node.ts";
-import { isPlain } from "../../compiler/ir/tensor.ts";
+import type { Node, ValueName } from "../../compiler/ir/node.ts";
+import { isPlain, sizeOf } from "../../compiler/ir/tensor.ts";
 import { FloatReference } from "../../compiler/reference/tfjs.ts";
 import { type CalibrationData, definePass } from "../../compiler/rewrite/pass.ts";
 import { integerOption } from "../../compiler/rewrite/options.ts";
@@ -41,7 +41,7 @@ export function spread(samples: CalibrationData, count: number): CalibrationData
   return Array.from({ length: count }, (_, index) => samples[Math.floor(index * samples.length / count)]);
 }
 
-/** Statistics of every f32 value that some node reads. */
+/** Statistics of every f32 value that some node reads, and of what a contraction gives as output of the graph. */
 export async function collectStatistics(
   graph: Graph,
   samples: CalibrationData,
@@ -96,24 +96,34 @@ function collectorOf(
 function channelAxes(graph: Graph): ReadonlyMap<ValueName, number> {
   const axes = new Map<ValueName, number>();
   const reading = readers(graph);
-  const add = (value: ValueName, producerIsFirst: boolean) => {
+  const add = (value: ValueName, producer?: Node) => {
     const type = typeOf(graph, value);
     const list = reading.get(value) ?? [];
-    if (type.element !== "f32" || type.encoding.kind !== "plain" || list.length === 0) return;
-    const isFirst = producerIsFirst || list.some((node) => isChannelsFirst(node));
+    if (type.element !== "f32" || type.encoding.kind !== "plain") return;
+    if (list.length === 0 && !isModestContraction(producer, graph)) return;
+    const isFirst = [...list, ...(producer === undefined ? [] : [producer])].some(isChannelsFirst);
     const rank = type.shape.length;
     const axis = isFirst && rank > 1 ? 1 : Math.max(0, rank - 1);
     if (rank === 0 || isStatic(type.shape[axis])) axes.set(value, axis);
   };
-  for (const { value } of graph.inputs) add(value, false);
+  for (const { value } of graph.inputs) add(value);
   for (const node of graph.nodes) {
     if (node.op === "constant") continue;
-    for (const output of node.outputs) add(output, isChannelsFirst(node));
+    for (const output of node.outputs) add(output, node);
   }
   return axes;
 }
 
-function isChannelsFirst(node: Graph["nodes"][number]): boolean {
+/** Logits over a vocabulary, for every token of a window, would cost more to look at than all else. */
+const largestOutput = 2 ** 22;
+
+/** A contraction whose result, though no node reads it, later passes may correct. */
+function isModestContraction(node: Node | undefined, graph: Graph): boolean {
+  if (node?.op !== "conv" && node?.op !== "matmul") return false;
+  return sizeOf(shapeBound(typeOf(graph, node.outputs[0]).shape, graph.symbols)) <= largestOutput;
+}
+
+function isChannelsFirst(node: Node): boolean {
   return (node.op === "conv" || node.op === "pool") && node.attributes.layout === "channelsFirst" ||
     node.op === "convTranspose";
 }
