@@ -7,7 +7,11 @@ import { FloatReference } from "../../compiler/reference/tfjs.ts";
 import { type CalibrationData, definePass } from "../../compiler/rewrite/pass.ts";
 import { integerOption } from "../../compiler/rewrite/options.ts";
 import type { Statistics } from "../../compiler/rewrite/statistics.ts";
+import { peakLiveBytes } from "./live_bytes.ts";
 import { ValueCollector } from "./collect.ts";
+
+/** The reference's memory is 32-bit; values stand twice in it while an op runs. */
+const togetherBytes = 2 ** 29;
 
 /** Runs the float model over the calibration samples and keeps what every value was seen to hold. */
 export const calibrate = definePass({
@@ -19,17 +23,22 @@ export const calibrate = definePass({
   needs: ["calibration"],
   options: {
     samples: integerOption({ min: 1, max: 100000 }, 512, "Samples to run, taken evenly from the set"),
-    together: integerOption({ min: 1, max: 4096 }, 64, "Samples of these that later passes may run side by side"),
+    together: integerOption(
+      { min: 1, max: 4096 },
+      64,
+      "Most samples of these that later passes run side by side; fewer where their values would pass 512 MiB",
+    ),
   },
   run: async (graph, scope) => {
     const samples = spread(scope.calibration ?? [], scope.options.samples);
-    const together = spread(samples, scope.options.together);
+    const room = Math.max(1, Math.floor(togetherBytes / Math.max(1, peakLiveBytes(graph))));
+    const together = spread(samples, Math.min(scope.options.together, room));
     const statistics = await collectStatistics(graph, samples, together, scope.onProgress);
     return {
       graph,
       applied: [],
       declined: [],
-      metrics: { samples: statistics.samples, values: statistics.values.size },
+      metrics: { samples: statistics.samples, together: together.length, values: statistics.values.size },
       statistics,
     };
   },
