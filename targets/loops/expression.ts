@@ -3,7 +3,8 @@
 import type { Expression } from "../../compiler/ir/expression.ts";
 import type { LoopBuilder } from "./build.ts";
 import type { Scalar } from "./program.ts";
-import { binaryOf, compareOf, literalOf, selectOf, unaryOf } from "./scalar.ts";
+import { isFloat } from "../../compiler/numeric/element.ts";
+import { add, binaryOf, compareOf, literalOf, mul, selectOf, unaryOf } from "./scalar.ts";
 
 interface Entry {
   readonly expression: Expression;
@@ -19,7 +20,7 @@ export function expressionScalar(b: LoopBuilder, expression: Expression, inputs:
   const emit = (entry: Entry): Scalar => {
     const known = values.get(entry);
     if (known !== undefined) return known;
-    const plainValue = build(entry, entry.parts.map(emit), inputs);
+    const plainValue = build(b, entry, entry.parts.map(emit), inputs);
     const value = entry.uses > 1 && worthNaming(plainValue) ? b.let(nameOf(entry.expression), plainValue) : plainValue;
     values.set(entry, value);
     return value;
@@ -98,7 +99,40 @@ function headOf(node: Expression): string {
   }
 }
 
-function build(entry: Entry, parts: readonly Scalar[], inputs: readonly Scalar[]): Scalar {
+/**
+ * Powers that need no power function. x² is exact before its one rounding, √x and x likewise; x³ rounds twice, which keeps
+ * it within an ulp and a half: elements of 16 bits, where that shows, take the function.
+ */
+function knownPower(b: LoopBuilder, x: Scalar, exponent: Scalar): Scalar | undefined {
+  if (exponent.kind !== "literal" || !isFloat(x.element)) return undefined;
+  const number = (value: number) => literalOf(x.element, value);
+  switch (Number(exponent.value)) {
+    case 1:
+      return x;
+    case 2: {
+      const base = b.let("base", x);
+      return mul(base, base);
+    }
+    case 3: {
+      if (x.element !== "f32" && x.element !== "f64") return undefined;
+      const base = b.let("base", x);
+      return mul(mul(base, base), base);
+    }
+    case 0.5: {
+      // IEEE 754 pow gives +0 for -0 and infinity for -infinity, which the root does not.
+      const base = b.let("base", x);
+      return selectOf(
+        compareOf("eq", base, number(-Infinity)),
+        number(Infinity),
+        unaryOf("sqrt", add(base, number(0))),
+      );
+    }
+    default:
+      return undefined;
+  }
+}
+
+function build(b: LoopBuilder, entry: Entry, parts: readonly Scalar[], inputs: readonly Scalar[]): Scalar {
   const { expression } = entry;
   switch (expression.kind) {
     case "input":
@@ -108,7 +142,8 @@ function build(entry: Entry, parts: readonly Scalar[], inputs: readonly Scalar[]
     case "unary":
       return unaryOf(expression.operator, parts[0]);
     case "binary":
-      return binaryOf(expression.operator, parts[0], parts[1]);
+      return (expression.operator === "pow" ? knownPower(b, parts[0], parts[1]) : undefined) ??
+        binaryOf(expression.operator, parts[0], parts[1]);
     case "compare":
       return compareOf(expression.operator, parts[0], parts[1]);
     case "select":

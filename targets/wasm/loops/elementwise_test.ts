@@ -208,6 +208,16 @@ for (const element of ["f16", "bf16", "f32", "f64"] as const) {
   });
 }
 
+Deno.test("whole and half powers that are literals equal the evaluator's, cubes within two ulp, special values included", async () => {
+  for (const element of ["f16", "bf16", "f32", "f64"] as const) {
+    for (const exponent of [1, 2, 0.5, 3]) {
+      const ulp = exponent === 3 ? functionUlps[element] : element === "f64" ? 1 : 0;
+      const tolerance = (expected: number) => ulp * Math.max(leasts[element], Math.abs(expected) * epsilons[element]);
+      await assertMap(binary("pow", input(0), literal(exponent, element)), [element], [[131]], 7, tolerance);
+    }
+  }
+});
+
 /** Random trees of exact f32 operators over three operands. */
 const expressionTree: fc.Arbitrary<Expression> = fc.letrec<{ tree: Expression; test: Expression }>((tie) => ({
   tree: fc.oneof(

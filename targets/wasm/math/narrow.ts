@@ -49,21 +49,13 @@ function laneByLane(name: string, operands: readonly string[]): MathFunction {
   };
 }
 
-/** x^y needs no second word of log x in f64 when the result is f32. */
-const power: MathFunction = {
-  calls: ["pow_f64"],
-  wat: `;; x^y in f64, rounded.
-(func $pow_f32 (param $x f32) (param $y f32) (result f32)
-  (f32.demote_f64 (call $pow_f64 (f64.promote_f32 (local.get $x)) (f64.promote_f32 (local.get $y)))))`,
-};
-
 const vectorNames = Object.keys(vectorFunctions).map((name) => name.replace("_f32x4", ""));
 const unaryNames = [...Object.keys(exponentialFunctions), ...Object.keys(trigonometricFunctions)]
   .map((name) => name.replace("_f64", ""))
   .filter((name) => !["power_of_two", "scale", "exp_with_tail", "sin_turned"].includes(name));
 const scalarNames = unaryNames.filter((name) => !vectorNames.includes(name));
 const binaryNames = Object.keys(powerFunctions).map((name) => name.replace("_f64", ""))
-  .filter((name) => name === "rem" || name === "mod");
+  .filter((name) => name === "rem" || name === "mod" || name === "pow");
 
 function entries(
   names: readonly string[],
@@ -78,6 +70,5 @@ export const narrowFunctions: MathFunctions = Object.fromEntries([
   ...entries(scalarNames, "f32", rounded),
   ...entries(scalarNames, "f32x4", (name) => laneByLane(name, ["x"])),
   ...entries(binaryNames, "f32", rounded2),
-  ...entries([...binaryNames, "pow"], "f32x4", (name) => laneByLane(name, ["x", "y"])),
-  ["pow_f32", power] as [string, MathFunction],
+  ...entries(binaryNames, "f32x4", (name) => laneByLane(name, ["x", "y"])),
 ]);
