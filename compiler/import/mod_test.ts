@@ -92,4 +92,3 @@ Deno.test("importModel reports a file that cannot be read", async () => {
   assert.match(fault.message, /Cannot read/);
   Deno.removeSync(folder, { recursive: true });
 });
-});
