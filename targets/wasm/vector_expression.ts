@@ -7,6 +7,7 @@ import {
   type UnaryOperator,
 } from "../../compiler/ir/expression.ts";
 import type { ElementType } from "../../compiler/numeric/element.ts";
+import { canInline, inlineCall } from "./math/inline.ts";
 import { op } from "./text.ts";
 
 /** One operand: an instruction that yields its four lanes, and their element. */
@@ -32,7 +33,7 @@ const floatUnary: { readonly [U in UnaryOperator]?: string } = {
   trunc: "f32x4.trunc",
 };
 
-/** Functions of the math library over four lanes, named `<operator>_f32x4`. */
+/** Operators that functions of the math library compute, named `<operator>_f32x4`. */
 const floatCalls: ReadonlySet<UnaryOperator | BinaryOperator> = new Set([
   ...["exp", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh"] as const,
   ...["asinh", "acosh", "atanh", "erf", "pow"] as const,
@@ -90,6 +91,25 @@ export function floatText(value: number): string {
   return Object.is(value, -0) ? "-0" : String(Math.fround(value));
 }
 
+/** Whether a part of the expression is a function of the math library. */
+export function hasCalls(expression: Expression): boolean {
+  switch (expression.kind) {
+    case "input":
+    case "literal":
+      return false;
+    case "unary":
+      return floatCalls.has(expression.operator) || hasCalls(expression.x);
+    case "cast":
+      return hasCalls(expression.x);
+    case "binary":
+      return floatCalls.has(expression.operator) || hasCalls(expression.x) || hasCalls(expression.y);
+    case "compare":
+      return hasCalls(expression.x) || hasCalls(expression.y);
+    case "select":
+      return hasCalls(expression.condition) || hasCalls(expression.x) || hasCalls(expression.y);
+  }
+}
+
 /** How a literal's lanes are written: in place, or by a local that holds them. */
 export type LiteralForm = (text: string) => string;
 
@@ -110,8 +130,10 @@ export function printVector(
   };
 
   const printCall = (operator: string, ...operands: readonly string[]): string => {
-    calls.add(`${operator}_f32x4`);
-    return op(`call $${operator}_f32x4`, ...operands);
+    const name = `${operator}_f32x4`;
+    if (canInline(name)) return inlineVector(name, operands, literalForm);
+    calls.add(name);
+    return op(`call $${name}`, ...operands);
   };
   const visit = (node: Expression): string | undefined => {
     const element = elementOf(node);
@@ -149,6 +171,7 @@ export function printVector(
     if (x === undefined) return undefined;
     if (operator === "not") return element === "bool" || element === "i32" ? op("v128.not", x) : undefined;
     if (operator === "isNaN") return isPure(argument) ? op("f32x4.ne", x, x) : undefined;
+    if (operator === "isInf") return op("f32x4.eq", op("f32x4.abs", x), literalForm(vectorLiteral("f32", Infinity)));
     if (element === "i32") {
       return operator === "neg" || operator === "abs" ? op(`i32x4.${operator}`, x) : undefined;
     }
@@ -200,6 +223,18 @@ export function printVector(
   const text = visit(expression);
   const element = elementOf(expression);
   return text === undefined || element === undefined ? undefined : { text, element, calls: [...calls] };
+}
+
+/**
+ * A function of the math library written out over operands. Its locals serve every use in turn: no value of one use
+ * outlives it.
+ */
+export function inlineVector(name: string, operands: readonly string[], literalForm: LiteralForm): string {
+  return inlineCall(name, operands, {
+    local: (stem) => `v_${stem}`,
+    label: (stem) => stem,
+    constant: literalForm,
+  });
 }
 
 /** Shifts by a literal; by the width or more they give 0, or the sign for `shr`. */

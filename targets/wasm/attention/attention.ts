@@ -12,6 +12,7 @@ import type { OpAttributes } from "../../../compiler/ir/node.ts";
 import { multiplyAdd } from "../dot/float.ts";
 import { extentText } from "../dot/rows.ts";
 import type { WasmVariant } from "../kernel.ts";
+import { inlineVector, type LiteralForm } from "../vector_expression.ts";
 import {
   advance,
   constant,
@@ -146,9 +147,20 @@ function queryAddress({ heads, lengthBound }: AttentionOptions, base: string, wi
   return sum(get(base), times(row, 4 * width));
 }
 
+/** Literals of the softmax stay in locals: engines build a vector constant anew at every use. */
+function pooled(pool: Map<string, string>): LiteralForm {
+  return (text) => {
+    const name = pool.get(text) ?? `v_literal_${pool.size}`;
+    pool.set(text, name);
+    return get(name);
+  };
+}
+
 function tile(options: AttentionOptions, rows: number, variant: WasmVariant): Lines {
   const map = scratchMap(options);
   const bytes = scoreBytes(options);
+  const pool = new Map<string, string>();
+  const softmax = softmaxRow(options, pool);
   return [
     // The first row sees the earliest key and the last row the latest.
     set("r", constant(rows - 1)),
@@ -162,11 +174,12 @@ function tile(options: AttentionOptions, rows: number, variant: WasmVariant): Li
     set("span", op("i32.sub", get("tile_end"), get("tile_begin"))),
     ...copyQueries(options, rows),
     ...scoreKeys(options, rows, variant),
+    ...[...pool].map(([text, name]) => set(name, text)),
     ...countedLoop("softmax_rows", "r", rows, [
       ...locateRow(options),
       ...visibleKeys(options),
       set("score_row", sum(sum(get("scratch"), constant(map.scores)), times(get("r"), bytes))),
-      ...softmaxRow(options),
+      ...softmax,
     ]),
     ...weighValues(options, rows, variant),
   ];
@@ -290,7 +303,7 @@ function addAcross([a, b, c, d]: readonly string[]): string[] {
 }
 
 /** Cap, mask, exponentials of one row of scores at `$score_row`; leaves 1 / Σ (0 when no key is seen) among the scales. */
-function softmaxRow(options: AttentionOptions): Lines {
+function softmaxRow(options: AttentionOptions, pool: Map<string, string>): Lines {
   const map = scratchMap(options);
   const spanEnd = sum(get("score_row"), op("i32.shl", get("span"), constant(2)));
   const loop = (label: string, body: Lines): Lines => [
@@ -310,7 +323,7 @@ function softmaxRow(options: AttentionOptions): Lines {
     sum(get("score_row"), op("i32.shl", op("i32.sub", key, get("tile_begin")), constant(2)));
   return [
     set("row_end", op("i32.and", plus(spanEnd, 15), constant(-16))),
-    ...adjustScores(options),
+    ...adjustScores(options, pool),
     ...(options.attributes.window > 0
       ? fill("before_window", get("score_row"), place(minimum(get("begin"), get("tile_end"))))
       : []),
@@ -331,7 +344,7 @@ function softmaxRow(options: AttentionOptions): Lines {
       ]),
       [
         ...loop("row_exp", [
-          set("v_x", op("call $exp_f32x4", op("f32x4.sub", current, get("v_most")))),
+          set("v_x", inlineVector("exp_f32x4", [op("f32x4.sub", current, get("v_most"))], pooled(pool))),
           set("v_total", op("f32x4.add", get("v_total"), get("v_x"))),
           store("v128.store", get("at"), get("v_x")),
         ]),
@@ -347,7 +360,7 @@ function softmaxRow(options: AttentionOptions): Lines {
 }
 
 /** Caps the scores of a row and adds its mask. */
-function adjustScores(options: AttentionOptions): Lines {
+function adjustScores(options: AttentionOptions, pool: Map<string, string>): Lines {
   const { attributes: { softcap }, mask } = options;
   if (softcap === 0 && mask === undefined) return [];
   const lines: (string | Lines)[] = [];
@@ -363,8 +376,9 @@ function adjustScores(options: AttentionOptions): Lines {
   }
   const body: (string | Lines)[] = [set("v_x", load("v128.load", get("at")))];
   if (softcap !== 0) {
-    const cap = `(v128.const f32x4${` ${Math.fround(softcap)}`.repeat(4)})`;
-    body.push(set("v_x", op("f32x4.mul", cap, op("call $tanh_f32x4", op("f32x4.div", get("v_x"), cap)))));
+    const cap = pooled(pool)(`(v128.const f32x4${` ${Math.fround(softcap)}`.repeat(4)})`);
+    const capped = inlineVector("tanh_f32x4", [op("f32x4.div", get("v_x"), cap)], pooled(pool));
+    body.push(set("v_x", op("f32x4.mul", cap, capped)));
   }
   if (mask !== undefined) body.push(...addMask(mask));
   body.push(store("v128.store", get("at"), get("v_x")), advance("at", 16));

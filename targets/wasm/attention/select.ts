@@ -55,7 +55,7 @@ export const selectAttention: KernelSelector = (region, context) => {
   return {
     id: `attention.f32(${sizes},${form})`,
     operands: parameters.map((parameter) => parameter.operand),
-    calls: softcap === 0 ? ["exp_f32x4"] : ["exp_f32x4", "tanh_f32x4"],
+    calls: [],
     wat: (name, variant) =>
       printFunction({
         name,

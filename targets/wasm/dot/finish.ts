@@ -9,7 +9,7 @@ import { codeElement, formatName } from "../../../compiler/numeric/number_format
 import type { Epilogue } from "../../region.ts";
 import type { KernelOperand } from "../kernel.ts";
 import { advance, get, ifThen, type Lines, load, op, repeatWhile, set, store, sum, times } from "../text.ts";
-import { hasLanes, printVector, vectorLiteral } from "../vector_expression.ts";
+import { hasCalls, hasLanes, printVector, vectorLiteral } from "../vector_expression.ts";
 import type { BroadcastStrides } from "./rows.ts";
 
 /** A parameter of the function and what it is called with. */
@@ -121,14 +121,15 @@ export function planFinish(request: FinishRequest): Finish | { readonly declined
   const steps = extras.outStep === undefined ? 0 : sizeOfValue(graph, extras.outStep);
   if (steps > 1 && extras.outZero !== undefined) return { declined: "zero points per output channel" };
   const state: FinishState = { ...request, lanes, stored, bytes, perChannel };
-  const expression = epilogue === undefined ? "" : `,epilogue=${JSON.stringify(epilogue.expression)}` +
+  const expression = epilogue === undefined ? "" : `,epilogue=${formula(epilogue.expression)}` +
     lanes.map((lane) => `/${lane.element}:${lane.strides.outer}:${lane.strides.row}:${lane.strides.column}`).join("");
   const quantized = result.kind === "quantized"
     ? `,q=${formatName(result.scheme.format)}:${result.low}..${result.high}:${
       perChannel ? "channel" : "tensor"
     }:${steps}${extras.outZero === undefined ? "" : ":zero"}`
     : "";
-  const isLong = epilogue !== undefined && countNodes(epilogue.expression) > shortEpilogue;
+  const isLong = epilogue !== undefined &&
+    (countNodes(epilogue.expression) > shortEpilogue || hasCalls(epilogue.expression));
   const shared = isLong ? sharedStore(state) : undefined;
   if (isLong) {
     const bytes = 4 * mostTileRows * request.panelColumns;
@@ -145,7 +146,7 @@ export function planFinish(request: FinishRequest): Finish | { readonly declined
   };
 }
 
-/** Epilogues of more nodes than this are printed once per kernel instead of once per vector of a tile. */
+/** Epilogues of more nodes than this, or with functions, are printed once per kernel instead of once per vector of a tile. */
 const shortEpilogue = 6;
 
 function countNodes(expression: Expression): number {
@@ -193,13 +194,13 @@ function finishHeader(state: FinishState): string[] {
   return lines;
 }
 
-/** A short formula for the header: `x` is the sum, `e0`, `e1`... the operands. */
+/** The expression as text, for headers and ids: `x` is the sum, `e0`, `e1`... the operands. Literals are exact. */
 export function formula(expression: Expression): string {
   switch (expression.kind) {
     case "input":
       return expression.index === 0 ? "x" : `e${expression.index - 1}`;
     case "literal":
-      return String(expression.value);
+      return Object.is(expression.value, -0) ? "-0" : String(expression.value);
     case "unary":
       return `${expression.operator}(${formula(expression.x)})`;
     case "cast":

@@ -163,8 +163,8 @@ function constantLocals({ layout }: WeightOnlyOptions): string[] {
   return lines;
 }
 
-/** Sums per vector that go round, so that additions overlap. */
-const chains = 4;
+/** Sums per vector that take turns. More would overlap additions better, but crowd the masks out of registers. */
+const chains = 2;
 
 function singleRowTile(options: WeightOnlyOptions, shape: WeightOnlyShape): Lines {
   const { layout, variant } = options;
@@ -203,8 +203,7 @@ function singleRowTile(options: WeightOnlyOptions, shape: WeightOnlyShape): Line
     if (needsSum) lines.push(set("v_x", load("v128.load32_splat", get("sums_at"))));
     for (let vector = 0; vector < vectors; vector++) {
       const part = (chain: number): string => get(`v_part${chain}_${vector}`);
-      const pairs = [op("f32x4.add", part(0), part(1)), op("f32x4.add", part(2), part(3))];
-      lines.push(set("v_dot", op("f32x4.add", pairs[0], pairs[1])));
+      lines.push(set("v_dot", op("f32x4.add", part(0), part(1))));
       if (layout.zeros) {
         const zeros = load("v128.load", get("w"), shape.zerosAt + 16 * vector);
         lines.push(set("v_dot", op("f32x4.sub", get("v_dot"), op("f32x4.mul", get("v_x"), zeros))));
