@@ -15,8 +15,8 @@ const mostOperands = 12;
 
 type MapNode = NodeOf<"map">;
 
-/** Whether kernels for this main node can run an epilogue. */
-export type CanFuseEpilogue = (main: Node, graph: Graph) => boolean;
+/** Whether kernels for this main node can run an epilogue: any at all, or the one given. */
+export type CanFuseEpilogue = (main: Node, graph: Graph, epilogue?: Epilogue) => boolean;
 
 /**
  * The regions of a graph, in an order in which each one's operands are ready. Constants make no region. A map joins
@@ -40,7 +40,7 @@ export function formRegions(graph: Graph, canFuseEpilogue: CanFuseEpilogue): rea
     let epilogue: Epilogue | undefined;
     for (let map = nextMap(main.outputs[0]); map !== undefined; map = nextMap(map.outputs[0])) {
       const next = extendEpilogue(main.outputs[0], epilogue, map);
-      if (next === undefined) break;
+      if (next === undefined || !canFuseEpilogue(main, graph, next)) break;
       epilogue = next;
       claimed.add(map);
     }

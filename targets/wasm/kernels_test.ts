@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { GraphBuilder } from "../../compiler/ir/build.ts";
+import { cast, compare, input, literal, select, unary } from "../../compiler/ir/expression.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { OpAttributes, ValueName } from "../../compiler/ir/node.ts";
 import { plainTensor } from "../../compiler/ir/tensor.ts";
@@ -121,4 +122,17 @@ Deno.test("equal kernels share an id and different parameters do not", () => {
   assert.equal(idOf(matmul("f32", "f32")), idOf(matmul("f32", "f32")));
   const ids = Object.values(samples).map((sample) => idOf(sample()));
   assert.equal(new Set(ids).size, ids.length);
+});
+
+Deno.test("a map that tuned kernels cannot print keeps its own kernel, and the product keeps its tuned one", () => {
+  const graph = graphOf((builder) => {
+    const x = builder.input("x", tensorType("f32", [3, 16]));
+    const y = builder.add("matmul", [x, builder.constant(randomFloats(random, [8, 16]))], product);
+    const positive = builder.map(compare("gt", input(0), literal(0)), [builder.map(unary("neg", input(0)), [y])]);
+    return builder.map(cast("f64", select(input(0), literal(1), literal(2))), [positive]);
+  });
+  const ids = lowerWasm(graph, { canFuseEpilogue, selectKernel }).steps.map(({ kernel }) => kernel.id);
+  assert.equal(formOf(ids[0])?.name, "matmul.f32");
+  assert.match(ids[0], /epilogue=neg\(x\)/);
+  assert.equal(formOf(ids[1]), undefined);
 });

@@ -1,12 +1,15 @@
 /** Chooses the kernel of every region: the tuned families in turn, then the loop form, which takes all. */
 
-import type { Graph } from "../../compiler/ir/graph.ts";
+import { isStatic } from "../../compiler/ir/extent.ts";
+import { type Graph, typeOf } from "../../compiler/ir/graph.ts";
 import type { Node } from "../../compiler/ir/node.ts";
 import { InvariantError } from "../../compiler/diagnostics.ts";
-import { type Region, regionOrigin } from "../region.ts";
+import { type Epilogue, type Region, regionOrigin } from "../region.ts";
 import type { KernelSelector, SelectContext, WasmKernel } from "./kernel.ts";
 import { kernelFamilies } from "./kernels.ts";
+import { rowSpace } from "./dot/rows.ts";
 import { selectLoops } from "./loops/select.ts";
+import { printVector } from "./vector_expression.ts";
 
 /** The first tuned kernel that takes the region, or why each family of its op declined. */
 export const selectTuned: KernelSelector = (region, context) => {
@@ -29,9 +32,20 @@ export function selectKernel(region: Region, context: SelectContext): WasmKernel
   throw new InvariantError(`No kernel for ${region.main.op} of ${regionOrigin(region).join(", ")}: ${loops.declined}`);
 }
 
-/** Which main nodes run an epilogue before they store. */
-export function canFuseEpilogue(main: Node, graph: Graph): boolean {
+/** Which main nodes run an epilogue before they store, and which epilogues. */
+export function canFuseEpilogue(main: Node, graph: Graph, epilogue?: Epilogue): boolean {
   if (main.op !== "matmul" && main.op !== "conv") return false;
-  const type = graph.types.get(main.outputs[0]);
-  return type?.encoding.kind === "plain" && (type.element === "f32" || type.element === "i32");
+  const { element, shape, encoding } = typeOf(graph, main.outputs[0]);
+  if (encoding.kind !== "plain" || element !== "f32" && element !== "i32") return false;
+  if (epilogue === undefined) return true;
+  const types = epilogue.operands.map((value) => typeOf(graph, value));
+  const code = printVector(epilogue.expression, [
+    { text: "", element },
+    ...types.map((type) => ({ text: "", element: type.element })),
+  ]);
+  if (code === undefined || code.element === "bool" || types.some((type) => type.element === "bool")) return false;
+  const columns = shape[shape.length - 1];
+  const steps = isStatic(columns) &&
+    rowSpace(shape.slice(0, -1), columns, types.map((type) => type.shape), graph.symbols) !== undefined;
+  return steps || main.op === "conv" && main.attributes.layout === "channelsFirst";
 }

@@ -36,7 +36,7 @@ const floatUnary: { readonly [U in UnaryOperator]?: string } = {
 /** Operators that functions of the math library compute, named `<operator>_f32x4`. */
 const floatCalls: ReadonlySet<UnaryOperator | BinaryOperator> = new Set([
   ...["exp", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh"] as const,
-  ...["asinh", "acosh", "atanh", "erf", "pow"] as const,
+  ...["asinh", "acosh", "atanh", "erf", "pow", "rem", "mod"] as const,
 ]);
 
 const floatBinary: { readonly [B in BinaryOperator]?: string } = {
@@ -171,6 +171,7 @@ export function printVector(
     if (x === undefined) return undefined;
     if (operator === "not") return element === "bool" || element === "i32" ? op("v128.not", x) : undefined;
     if (operator === "isNaN") return isPure(argument) ? op("f32x4.ne", x, x) : undefined;
+    if (operator === "sign" && element === "f32") return isPure(argument) ? printSign(x, literalForm) : undefined;
     if (operator === "isInf") return op("f32x4.eq", op("f32x4.abs", x), literalForm(vectorLiteral("f32", Infinity)));
     if (element === "i32") {
       return operator === "neg" || operator === "abs" ? op(`i32x4.${operator}`, x) : undefined;
@@ -235,6 +236,13 @@ export function inlineVector(name: string, operands: readonly string[], literalF
     label: (stem) => stem,
     constant: literalForm,
   });
+}
+
+/** 1, -1, or x itself: zeros and NaN stay. */
+function printSign(x: string, literalForm: LiteralForm): string {
+  const value = (number: number): string => literalForm(vectorLiteral("f32", number));
+  const negative = op("v128.bitselect", value(-1), x, op("f32x4.lt", x, value(0)));
+  return op("v128.bitselect", value(1), negative, op("f32x4.gt", x, value(0)));
 }
 
 /** Shifts by a literal; by the width or more they give 0, or the sign for `shr`. */
