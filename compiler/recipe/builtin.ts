@@ -9,6 +9,8 @@ export const builtinRecipes = [
   "gptq",
   "quantease",
   "quarot",
+  "quarot-static",
+  "mergequant",
   "minifloat-ptq",
   "mxfp4",
   "nvfp4",
