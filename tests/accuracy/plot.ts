@@ -19,10 +19,16 @@ export function accuracyPlot(model: AccuracyModel, results: Results): string | u
   const { document } = parseHTML("<html><body></body></html>");
   const isLanguage = model.kind === "language";
   const ours = points.filter(({ source }) => source === "Quern");
+  const crowded = (point: Point) =>
+    ours.some(({ bits, error }) =>
+      bits > point.bits && bits < point.bits + 1.5 && Math.abs(Math.log(error / point.error)) < 0.15
+    );
+  const label = { x: "bits", y: "error", text: "label" } as const;
   const figure = Plot.plot({
     document,
     width: 860,
     height: 460,
+    marginTop: 30,
     marginLeft: 60,
     marginRight: 190,
     style: { background: "white", fontSize: "12px" },
@@ -30,13 +36,15 @@ export function accuracyPlot(model: AccuracyModel, results: Results): string | u
     y: {
       label: isLanguage ? "KL to float, nats" : "SQNR of the logits, dB",
       grid: true,
-      ...(isLanguage ? { type: "log" as const } : {}),
+      ...(isLanguage ? { type: "log" as const, ticks: 4, tickFormat: String } : {}),
     },
     color: { domain: ["Quern", "best public tool"], range: ["#1f6feb", "#d1772b"] },
     symbol: { domain: ["Quern", "best public tool"], range: ["circle", "times"] },
     marks: [
       Plot.dot(points, { x: "bits", y: "error", stroke: "source", symbol: "source", r: 4, strokeWidth: 1.8 }),
-      Plot.text(ours, { x: "bits", y: "error", text: "label", textAnchor: "start", dx: 8 }),
+      Plot.text(ours.filter((point) => !crowded(point)), { ...label, textAnchor: "start", dx: 8 }),
+      Plot.text(ours.filter(crowded), { ...label, textAnchor: "end", dx: -8 }),
+      Plot.text(["○ Quern   × best public tool, drawn at our bits"], { frameAnchor: "top-right", dx: 180, dy: -14 }),
     ],
   });
   figure.setAttribute("xmlns", "http://www.w3.org/2000/svg");
