@@ -13,6 +13,7 @@ import { accuracyPlot } from "./plot.ts";
 import { accuracyPage, resultKey } from "./table.ts";
 
 const docs = join(checkoutRoot, "docs");
+const page = join(docs, "accuracy.md");
 const store = join(docs, "accuracy.json");
 
 function stored(): Map<string, Measured> {
@@ -53,11 +54,13 @@ function write(results: ReadonlyMap<string, Measured>): void {
     model.cases.flatMap((entry) => results.get(resultKey(model.name, entry.name)) ?? [])
   );
   Deno.writeTextFileSync(store, `[\n${rows.map((row) => `  ${JSON.stringify(row)}`).join(",\n")}\n]\n`);
-  Deno.writeTextFileSync(join(docs, "accuracy.md"), accuracyPage(accuracyModels, results));
+  Deno.writeTextFileSync(page, accuracyPage(accuracyModels, results));
   for (const model of accuracyModels) {
     const plot = accuracyPlot(model, results);
     if (plot !== undefined) Deno.writeTextFileSync(join(docs, `accuracy-${model.name}.svg`), plot);
   }
+  const { success } = new Deno.Command(Deno.execPath(), { args: ["fmt", "-q", page, store] }).outputSync();
+  if (!success) throw new Error(`deno fmt refuses ${page}`);
 }
 
 function listed(text: string): string[] {
