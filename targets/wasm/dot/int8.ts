@@ -56,17 +56,22 @@ export function int8BlockShape(layout: Int8Layout, depth: number): Int8BlockShap
   return { stepsAt, offsetsAt, zerosAt, bytes: zerosAt + (weightZeros ? 4 * panelColumns : 0) };
 }
 
+/** Depth of a prepared row: whole blocks, or whole groups of 8 where there is one block. */
+function rowDepth(options: Pick<Int8CoreOptions, "depth" | "block">): number {
+  const blocks = blocksOf(options);
+  return blocks === 1 ? paddedDepth(options.depth) : blocks * options.block;
+}
+
 /** A prepared row: i16 codes less the zero point, then one i32 sum per block where weights have zero points or offsets. */
 function preparedBytes(options: Int8CoreOptions): number {
-  const padded = paddedDepth(options.depth);
-  return 2 * padded + (needsSums(options) ? 16 * Math.ceil(blocksOf(options) / 4) : 0);
+  return 2 * rowDepth(options) + (needsSums(options) ? 16 * Math.ceil(blocksOf(options) / 4) : 0);
 }
 
 function needsSums({ weightZeros, weightOffsets }: Int8CoreOptions): boolean {
   return weightZeros || weightOffsets;
 }
 
-function blocksOf(options: Int8CoreOptions): number {
+function blocksOf(options: Pick<Int8CoreOptions, "depth" | "block">): number {
   return Math.ceil(options.depth / options.block);
 }
 
@@ -94,7 +99,7 @@ function prepareRow(options: Int8CoreOptions): Lines {
     toBytes: 2,
     turn: [store("v128.store", get("to"), centred)],
   });
-  const padding = paddedDepth(depth) - depth;
+  const padding = rowDepth(options) - depth;
   const lines: (string | Lines)[] = [set("to", get("prepared"))];
   if (left.zeros === "row") {
     const zero = load("i32.load", sum(get("a_zeros"), op("i32.shl", get("source_row"), constant(2))));
@@ -222,7 +227,7 @@ function sumsAddress(options: Int8CoreOptions): string {
 
 /** Σ x of a row's block in every lane. */
 function rowSum(options: Int8CoreOptions, row: number): string {
-  const offset = row * preparedBytes(options) + 2 * paddedDepth(options.depth);
+  const offset = row * preparedBytes(options) + 2 * rowDepth(options);
   return load("v128.load32_splat", get("sums_at"), offset);
 }
 

@@ -31,7 +31,7 @@ export function selectInt8(problem: DotProblem): WasmKernel | Declined {
   const { depth } = view;
   const { block, blocks } = matrix;
   if (depth > deepest) return { declined: "sums may pass 32 bits" };
-  if (blocks > 1 && (depth % block !== 0 || block % 8 !== 0)) return { declined: "ragged blocks" };
+  if (blocks > 1 && block % 8 !== 0) return { declined: "blocks are not whole groups of 8" };
   if (blocks > 1 && sums === "integer") return { declined: "integer sums over blocks" };
   const panelColumns = panelWidth(problem, 8);
   const finish = problem.finishOf(panelColumns);

@@ -32,7 +32,11 @@ export function selectNibble(problem: DotProblem, format: IntFormat): WasmKernel
   if (codes === undefined) return { declined: "zero points outside the codes" };
   if (matrix.offsets !== undefined && codes.zero !== 0) return { declined: "offsets beside zero points" };
   const { depth } = view;
-  if (matrix.blocks > 1 && (depth % matrix.block !== 0 || matrix.block % 8 !== 0)) return { declined: "ragged blocks" };
+  if (matrix.blocks > 1 && matrix.block % 8 !== 0) return { declined: "blocks are not whole groups of 8" };
+  const ragged = matrix.blocks > 1 && depth % matrix.block !== 0;
+  if (ragged && matrix.offsets !== undefined && (left.zeros !== "none" || !left.signed)) {
+    return { declined: "offsets and zero points over a last block that is not whole" };
+  }
   const panelColumns = panelWidth(problem, 8);
   const finish = problem.finishOf(panelColumns);
   if ("declined" in finish) return finish;

@@ -134,7 +134,11 @@ function prepareRow(layout: WeightOnlyLayout, shape: WeightOnlyShape): Lines {
       advance("to", 16),
       ...(whole > 0 ? countedLoop("entries", "group", whole, four(4)) : []),
       ...(rest > 0 ? four(rest) : []),
-      ...(padding > 0 ? [store("v128.store", get("to"), "(v128.const f32x4 0 0 0 0)"), advance("to", 16)] : []),
+      ...Array.from(
+        { length: padding },
+        (_, index) => store("v128.store", get("to"), "(v128.const f32x4 0 0 0 0)", 16 * index),
+      ),
+      ...(padding > 0 ? [advance("to", 16 * padding)] : []),
       set("v_sum", op("f32x4.add", get("v_sum"), swapHalves(get("v_sum")))),
       store(
         "f32.store",

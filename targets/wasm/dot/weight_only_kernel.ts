@@ -42,7 +42,7 @@ export function weightOnlyPanels(
   const { view, block, blocks } = matrix;
   const { depth } = view;
   if (view.groupColumns !== view.columns) return { declined: "columns in groups" };
-  if (blocks > 1 && (depth % block !== 0 || block % 8 !== 0)) return { declined: "ragged blocks" };
+  if (blocks > 1 && block % 8 !== 0) return { declined: "blocks are not whole groups of 8" };
   const { format } = tensor.scheme;
   const codes = formatBits(format) <= 4 ? "nibble" : "byte";
   const stored = storedCodes(matrix, codes, intRange(format).min);
