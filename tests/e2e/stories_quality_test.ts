@@ -1,6 +1,11 @@
 /** The stories model by the perplexity protocol: 256-id windows over the evaluation text, on compiled WebAssembly. */
 
 import assert from "node:assert/strict";
+import { formatDiagnostic } from "../../compiler/diagnostics.ts";
+import { emitModel, prepareModel } from "../../compiler/driver.ts";
+import { artifactRunner } from "../../compiler/evaluation/runners.ts";
+import { plainTensor } from "../../compiler/ir/tensor.ts";
+import { argMax } from "../support/compare.ts";
 import { sharedFile, sharedTest } from "../support/models.ts";
 import { evaluateStories } from "../support/stories.ts";
 
@@ -28,4 +33,23 @@ sharedTest("stories260k at w8a8-dynamic stays within 0.5 % of float", files, asy
 sharedTest("stories260k at w4a8 stays within 9 % of float", files, async () => {
   const { perplexity } = await evaluateStories("w4a8");
   assert.ok(perplexity <= 1.09 * referencePerplexity(), `perplexity is ${perplexity}`);
+});
+
+sharedTest("stories260k as-is writes the reference's text token by token", files, async () => {
+  const expected: { greedy_from_bos: readonly number[] } = JSON.parse(
+    Deno.readTextFileSync(sharedFile("stories260k/expected.json") ?? ""),
+  );
+  const prepared = await prepareModel({ model: sharedFile("stories260k") ?? "", recipe: "as-is" });
+  assert.ok(prepared.ok, prepared.diagnostics.map(formatDiagnostic).join("\n"));
+  const emitted = await emitModel(prepared.value);
+  assert.ok(emitted.ok);
+  const runner = await artifactRunner("stories", emitted.value.artifact.files, {});
+  const [first, ...rest] = expected.greedy_from_bos;
+  const written: number[] = [];
+  for (let id = first; written.length < rest.length; id = written[written.length - 1]) {
+    const { logits } = await runner.run({ ids: plainTensor("i32", [1, 1], Int32Array.of(id)) });
+    written.push(argMax(logits.data));
+  }
+  await runner.dispose();
+  assert.deepEqual(written, rest);
 });
