@@ -39,6 +39,9 @@ export interface OutputTensor<Data extends NumberArray = NumberArray> {
   readonly shape: readonly number[];
 }
 
+/** Which kernels run: one of the WebAssembly builds, or those of WebGPU. */
+export type Variant = "simd128" | "relaxed" | "webgpu";
+
 /** Bytes of weights.bin that have arrived. */
 export interface Progress {
   readonly loaded: number;
@@ -47,7 +50,7 @@ export interface Progress {
 
 export interface LoadOptions {
   /** `auto` picks the best target that this device runs. */
-  readonly target?: "auto" | "wasm";
+  readonly target?: "auto" | "wasm" | "wgsl";
   /** `auto` (the default) picks relaxed SIMD where the engine has it. */
   readonly variant?: "auto" | "simd128" | "relaxed";
   /** Threads wanted; `model.threads` says how many run. */
@@ -88,7 +91,7 @@ export interface SelfTestResult {
   /** Entries outside their tolerance, and entries compared. */
   readonly failed: number;
   readonly compared: number;
-  readonly variant: "simd128" | "relaxed";
+  readonly variant: Variant;
 }
 
 export interface Model<
@@ -96,8 +99,8 @@ export interface Model<
   Outputs = Readonly<Record<string, OutputTensor>>,
 > {
   readonly name: string;
-  readonly target: "wasm";
-  readonly variant: "simd128" | "relaxed";
+  readonly target: "wasm" | "wgsl";
+  readonly variant: Variant;
   readonly threads: number;
   readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorInfo[];

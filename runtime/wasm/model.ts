@@ -1,9 +1,10 @@
 /** A model in memory: borders, states and runs. */
 
 import type { InputTensor, Model, NumberArray, OutputTensor, SelfTestResult, TensorInfo } from "./api.ts";
-import { arrayName, bytesPerElement, elementBytes, viewAs } from "./elements.ts";
+import { bytesPerElement, viewAs } from "./elements.ts";
+import { type Given, readInputs } from "./inputs.ts";
 import { runSelfTest } from "./selftest.ts";
-import { extentAt, type GivenShape, shapeText, sizeOf, solveSymbols, type SymbolValues } from "./shapes.ts";
+import { extentAt, sizeOf, solveSymbols, type SymbolValues } from "./shapes.ts";
 import type { ModelSpec, PortSpec } from "./spec.ts";
 import { eachRun } from "./strided.ts";
 
@@ -16,10 +17,6 @@ export interface Loaded {
   readonly memory: WebAssembly.Memory;
   readonly variant: "simd128" | "relaxed";
   readonly readSelfTest: () => Promise<Uint8Array>;
-}
-
-interface Given extends GivenShape {
-  readonly bytes: Uint8Array;
 }
 
 export function createModel(spec: ModelSpec, loaded: Loaded): Model {
@@ -73,7 +70,7 @@ export function createModel(spec: ModelSpec, loaded: Loaded): Model {
     selfTest: async (): Promise<SelfTestResult> => {
       const test = await alive().readSelfTest();
       reset();
-      const result = runSelfTest(test, run, loaded.variant);
+      const result = await runSelfTest(test, run, loaded.variant);
       reset();
       return result;
     },
@@ -96,36 +93,7 @@ function setSymbols(exports: WebAssembly.Exports, values: SymbolValues, spec: Mo
   }
 }
 
-function readInputs(spec: ModelSpec, inputs: Inputs): Given[] {
-  const names = spec.inputs.map(({ name }) => name);
-  for (const name of Object.keys(inputs)) {
-    if (!names.includes(name)) throw new TypeError(`There is no input "${name}"; inputs are ${listed(names)}`);
-  }
-  return spec.inputs.map((port) => {
-    const tensor = inputs[port.name];
-    if (tensor === undefined || tensor === null) {
-      throw new TypeError(`Input "${port.name}" is missing; it wants ${port.element} ${shapeText(port.shape)}`);
-    }
-    const { data, shape } = ArrayBuffer.isView(tensor) ? { data: tensor, shape: undefined } : tensor;
-    const bytes = ArrayBuffer.isView(data) ? elementBytes(data, port.element) : undefined;
-    if (bytes === undefined) {
-      throw new TypeError(
-        `Input "${port.name}" is ${kindOf(data)}, wants a ${arrayName(port.element)} (${port.element})`,
-      );
-    }
-    return { port, bytes, shape, length: bytes.byteLength / bytesPerElement(port.element) };
-  });
-}
-
-function kindOf(data: unknown): string {
-  return data === null || data === undefined ? String(data) : `a ${Object(data).constructor?.name ?? typeof data}`;
-}
-
-function listed(names: readonly string[]): string {
-  return names.map((name) => `"${name}"`).join(", ");
-}
-
-function writeInput(buffer: ArrayBuffer, { port, bytes }: Given, values: SymbolValues): void {
+function writeInput(buffer: ArrayBuffer, { port, bytes }: Given<PortSpec>, values: SymbolValues): void {
   const width = bytesPerElement(port.element);
   const shape = port.shape.map((extent) => extentAt(extent, values));
   const memory = new Uint8Array(buffer, port.address, sizeOf(port.bounds) * width);

@@ -1,6 +1,6 @@
 /** The artifact's own test: inputs and expected outputs, made when it was compiled. */
 
-import type { ElementName, InputTensor, OutputTensor, SelfTestResult, WorstEntry } from "./api.ts";
+import type { ElementName, InputTensor, OutputTensor, SelfTestResult, Variant, WorstEntry } from "./api.ts";
 import { numberAt, viewAs } from "./elements.ts";
 import { sizeOf } from "./shapes.ts";
 
@@ -25,11 +25,13 @@ export interface TestHeader {
   readonly runs: readonly { readonly inputs: readonly TestTensor[]; readonly outputs: readonly TestOutput[] }[];
 }
 
-export function runSelfTest(
+type Outputs = Readonly<Record<string, OutputTensor>>;
+
+export async function runSelfTest(
   file: Uint8Array,
-  run: (inputs: Readonly<Record<string, InputTensor>>) => Readonly<Record<string, OutputTensor>>,
-  variant: "simd128" | "relaxed",
-): SelfTestResult {
+  run: (inputs: Readonly<Record<string, InputTensor>>) => Outputs | Promise<Outputs>,
+  variant: Variant,
+): Promise<SelfTestResult> {
   const start = 8 + new DataView(file.buffer, file.byteOffset).getUint32(0, true);
   const header: TestHeader = JSON.parse(new TextDecoder().decode(file.subarray(8, start)));
   const arrays = file.slice(start).buffer;
@@ -39,9 +41,9 @@ export function runSelfTest(
   let worstShare = -1;
   let failed = 0;
   let compared = 0;
-  header.runs.forEach(({ inputs, outputs }, index) => {
+  for (const [index, { inputs, outputs }] of header.runs.entries()) {
     const given = inputs.map((tensor) => [tensor.name, { data: arrayOf(tensor), shape: tensor.shape }] as const);
-    const results = run(Object.fromEntries(given));
+    const results = await run(Object.fromEntries(given));
     for (const wanted of outputs) {
       const { element, stride } = wanted;
       const expected = arrayOf(wanted, stride);
@@ -64,7 +66,7 @@ export function runSelfTest(
         };
       }
     }
-  });
+  }
   return { ok: failed === 0, worst, failed, compared, variant };
 }
 

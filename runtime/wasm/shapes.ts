@@ -3,6 +3,10 @@
 import type { Extent } from "./api.ts";
 import type { ModelSpec, PortSpec } from "./spec.ts";
 
+/** What shapes are solved by, on every target. */
+export type ShapeSpec = Pick<ModelSpec, "symbols" | "advance" | "capacity">;
+export type ShapePort = Pick<PortSpec, "name" | "element" | "shape">;
+
 export type SymbolValues = Record<string, number>;
 
 export function sizeOf(shape: readonly number[]): number {
@@ -25,7 +29,7 @@ function extentText(extent: Extent): string {
 
 /** What was given for one input. */
 export interface GivenShape {
-  readonly port: PortSpec;
+  readonly port: ShapePort;
   readonly length: number;
   readonly shape: readonly number[] | undefined;
 }
@@ -34,7 +38,7 @@ export interface GivenShape {
  * Values of all symbols: those that inputs show, then `past` and `total`. Throws an Error that names the input whose
  * shape does not fit, with what is and what is wanted.
  */
-export function solveSymbols(spec: ModelSpec, given: readonly GivenShape[], past: number): SymbolValues {
+export function solveSymbols(spec: ShapeSpec, given: readonly GivenShape[], past: number): SymbolValues {
   const values: SymbolValues = {};
   for (const input of given) if (input.shape !== undefined) solveByShape(spec, values, input, input.shape);
   for (const input of given) if (input.shape === undefined) solveByLength(spec, values, input);
@@ -52,13 +56,13 @@ export function solveSymbols(spec: ModelSpec, given: readonly GivenShape[], past
   return values;
 }
 
-function solveByShape(spec: ModelSpec, values: SymbolValues, input: GivenShape, shape: readonly number[]): void {
+function solveByShape(spec: ShapeSpec, values: SymbolValues, input: GivenShape, shape: readonly number[]): void {
   if (shape.length !== input.port.shape.length) misfit(input);
   input.port.shape.forEach((extent, axis) => bind(spec, values, input, extent, shape[axis]));
 }
 
 /** Without a shape, the one axis that is still open takes what the count of numbers leaves. */
-function solveByLength(spec: ModelSpec, values: SymbolValues, input: GivenShape): void {
+function solveByLength(spec: ShapeSpec, values: SymbolValues, input: GivenShape): void {
   const isOpen = (extent: Extent) => typeof extent !== "number" && !isOwn(extent.symbol) && !(extent.symbol in values);
   const open = input.port.shape.filter(isOpen);
   if (open.length === 0) return;
@@ -75,7 +79,7 @@ function isOwn(symbol: string): boolean {
   return symbol === "past" || symbol === "total";
 }
 
-function bind(spec: ModelSpec, values: SymbolValues, input: GivenShape, extent: Extent, actual: number): void {
+function bind(spec: ShapeSpec, values: SymbolValues, input: GivenShape, extent: Extent, actual: number): void {
   if (typeof extent === "number" || isOwn(extent.symbol)) return;
   const value = (actual - extent.offset) / extent.factor;
   const { min, max } = spec.symbols[extent.symbol];

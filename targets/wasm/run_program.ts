@@ -39,14 +39,18 @@ export async function startProgram(
   return {
     model,
     moduleBytes: bytes.byteLength,
-    run: async (inputs) => {
-      const given = Object.entries(inputs).flatMap(([name, tensor]) => portsOf(name, tensor));
-      const results = await model.run(Object.fromEntries(given));
-      return Object.fromEntries(
-        program.graph.outputs.map(({ name, value }) => [name, gather(program.graph, value, name, results)]),
-      );
-    },
+    run: async (inputs) => gatherOutputs(program.graph, await model.run(portInputs(inputs))),
   };
+}
+
+/** Tensors by input as the arrays that a runtime takes. */
+export function portInputs(inputs: Readonly<Record<string, Tensor>>): Record<string, InputTensor> {
+  return Object.fromEntries(Object.entries(inputs).flatMap(([name, tensor]) => portsOf(name, tensor)));
+}
+
+/** Tensors by output from the arrays that a runtime gives. */
+export function gatherOutputs(graph: Graph, results: Readonly<Record<string, OutputTensor>>): Record<string, Tensor> {
+  return Object.fromEntries(graph.outputs.map(({ name, value }) => [name, gather(graph, value, name, results)]));
 }
 
 /** Makes a model of assembled kernels in this process, with a copy of the weights. */

@@ -50,7 +50,7 @@ export function positionsPerRun(graph: Graph): Extent {
 }
 
 /** Positions that the growing states hold; null without any. */
-function capacityOf(graph: Graph): number | null {
+export function capacityOf(graph: Graph): number | null {
   const extents = graph.states.filter(({ axis }) => axis >= 0).map(({ type, axis }) => type.shape[axis]);
   const largest = Object.fromEntries(Object.entries(graph.symbols).map(([name, { max }]) => [name, max]));
   const bounds = extents.map((extent) => (isStatic(extent) ? extent : evaluateExtent(extent, largest)));

@@ -1,0 +1,163 @@
+/** A model on the device: buffers, pipelines and bind groups, made once; then one command encoder a run. */
+
+import { checked, usage } from "./device.ts";
+import type { Count, GpuPort, GpuSpec } from "./spec.ts";
+
+type Symbols = Readonly<Record<string, number>>;
+
+const workgroupSize = 64;
+const mostGroups = 65535;
+/** Offsets of uniform bindings are multiples of this. */
+const uniformStride = 256;
+
+export interface GpuProgram {
+  /** Runs all steps; `before` writes the inputs, and the result holds the words of each output, in order. */
+  run(symbols: Symbols, before: (queue: GPUQueue, arena: GPUBuffer) => void): Promise<Uint32Array<ArrayBuffer>[]>;
+  clearStates(): void;
+  dispose(): void;
+}
+
+/** Pipelines by shader text: graphs that share kernels share them on one device. */
+export type PipelineCache = Map<string, Promise<GPUComputePipeline>>;
+
+/** Makes everything ready to run. `weights` holds weights.bin, `shaders` the text of each kernel. */
+export async function createProgram(
+  device: GPUDevice,
+  spec: GpuSpec,
+  weights: GPUBuffer,
+  shaders: readonly string[],
+  cache: PipelineCache,
+): Promise<GpuProgram> {
+  const pipelines = await Promise.all(
+    spec.kernels.map(({ name }, index) => pipelineOf(device, name, shaders[index], cache)),
+  );
+  return await checked(device, `Model "${spec.name}"`, () => buildProgram(device, spec, weights, pipelines));
+}
+
+function pipelineOf(device: GPUDevice, name: string, code: string, cache: PipelineCache): Promise<GPUComputePipeline> {
+  let found = cache.get(code);
+  if (found === undefined) {
+    found = checked(device, `Kernel "${name}"`, () => {
+      const module = device.createShaderModule({ label: name, code });
+      return device.createComputePipelineAsync({ label: name, layout: "auto", compute: { module, entryPoint: name } });
+    });
+    cache.set(code, found);
+  }
+  return found;
+}
+
+function buildProgram(
+  device: GPUDevice,
+  spec: GpuSpec,
+  weights: GPUBuffer,
+  pipelines: readonly GPUComputePipeline[],
+): GpuProgram {
+  const storage = usage.storage | usage.copyTarget | usage.copySource;
+  const uniform = usage.uniform | usage.copyTarget;
+  const make = (label: string, bytes: number, flags: number) =>
+    device.createBuffer({ label, size: Math.max(16, Math.ceil(bytes / 4) * 4), usage: flags });
+  const arena = make("arena", spec.arenaBytes, storage);
+  const states = make("states", spec.statesBytes, storage);
+  const names = Object.keys(spec.symbols).sort();
+  const symbols = make("symbols", 4 * names.length, uniform);
+  const strides = spec.steps.map(({ starts }) => Math.ceil((4 * starts.length) / uniformStride) * uniformStride);
+  const offsets: number[] = [];
+  const calls = new Uint32Array(strides.reduce((sum, stride) => (offsets.push(sum), sum + stride), 0) / 4);
+  spec.steps.forEach(({ starts }, index) => calls.set(starts, offsets[index] / 4));
+  const callBuffer = make("calls", calls.byteLength, uniform);
+  if (calls.length > 0) device.queue.writeBuffer(callBuffer, 0, calls);
+
+  const groups = spec.steps.map(({ kernel, starts, windows }, index) => {
+    const { uses } = spec.kernels[kernel];
+    const entries: GPUBindGroupEntry[] = [
+      { binding: 0, resource: { buffer: callBuffer, offset: offsets[index], size: 4 * starts.length } },
+      ...(uses & 4 ? [{ binding: 1, resource: { buffer: symbols } }] : []),
+      ...(uses & 1 ? [{ binding: 2, resource: { buffer: arena } }] : []),
+      ...(uses & 2 ? [{ binding: 3, resource: { buffer: states } }] : []),
+      ...windows.map(([offset, size], window) => ({
+        binding: 4 + window,
+        resource: { buffer: weights, offset, size },
+      })),
+    ];
+    return device.createBindGroup({ layout: pipelines[kernel].getBindGroupLayout(0), entries });
+  });
+  const spans = spec.outputs.map((port) => spanOf(port));
+  const readBytes = spans.reduce((sum, { bytes }) => sum + bytes, 0);
+  const staging = make("outputs", readBytes, usage.copyTarget | usage.mapRead);
+  const memories = { arena, states, weights };
+
+  const encode = (values: Symbols) => {
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    spec.steps.forEach(({ kernel, threads }, index) => {
+      const count = Math.ceil(Math.max(...threads.map((extents) => productAt(extents, values))) / workgroupSize);
+      if (count === 0) return;
+      const rows = Math.ceil(count / mostGroups);
+      pass.setPipeline(pipelines[kernel]);
+      pass.setBindGroup(0, groups[index]);
+      pass.dispatchWorkgroups(Math.ceil(count / rows), rows);
+    });
+    pass.end();
+    let at = 0;
+    spec.outputs.forEach(({ memory }, index) => {
+      const { start, bytes } = spans[index];
+      if (bytes > 0) encoder.copyBufferToBuffer(memories[memory], start, staging, at, bytes);
+      at += bytes;
+    });
+    return encoder.finish();
+  };
+  return {
+    run: async (values, before) => {
+      before(device.queue, arena);
+      if (names.length > 0) device.queue.writeBuffer(symbols, 0, Int32Array.from(names, (name) => values[name]));
+      device.queue.submit([encode(values)]);
+      await staging.mapAsync(usage.mapRead);
+      const words = new Uint32Array(staging.getMappedRange().slice(0));
+      staging.unmap();
+      let at = 0;
+      return spans.map(({ bytes }) => words.slice(at / 4, (at += bytes) / 4));
+    },
+    clearStates: () => {
+      const encoder = device.createCommandEncoder();
+      encoder.clearBuffer(states);
+      device.queue.submit([encoder.finish()]);
+    },
+    dispose: () => [arena, states, symbols, callBuffer, staging].forEach((buffer) => buffer.destroy()),
+  };
+}
+
+const narrow: Readonly<Record<string, number>> = { bool: 1, u8: 1, i8: 1, u16: 2, i16: 2, f16: 2, bf16: 2 };
+const wide: Readonly<Record<string, number>> = { i64: 8, u64: 8, f64: 8 };
+
+/** Bytes that a port takes in its memory, from the word that it starts in. */
+function spanOf({ element, bounds, memory, address }: GpuPort): { readonly start: number; readonly bytes: number } {
+  const count = bounds.reduce((size, extent) => size * extent, 1);
+  const packed = memory === "weights" ? narrow[element] : undefined;
+  const bytes = Math.ceil((count * (packed ?? wide[element] ?? 4)) / 4) * 4;
+  return { start: memory === "weights" ? address : 4 * address, bytes };
+}
+
+export function countAt(count: Count, symbols: Symbols): number {
+  if (typeof count === "number") return count;
+  if (typeof count === "string") return symbols[count];
+  const [operator, left, right] = count;
+  const [x, y] = [countAt(left, symbols), countAt(right, symbols)];
+  switch (operator) {
+    case "add":
+      return x + y;
+    case "mul":
+      return x * y;
+    case "div":
+      return Math.floor(x / y);
+    case "rem":
+      return x % y;
+    case "min":
+      return Math.min(x, y);
+    case "max":
+      return Math.max(x, y);
+  }
+}
+
+function productAt(extents: readonly Count[], symbols: Symbols): number {
+  return extents.reduce<number>((product, extent) => product * countAt(extent, symbols), 1);
+}

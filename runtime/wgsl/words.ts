@@ -1,0 +1,63 @@
+/** Elements of the border as the 32-bit words of GPU memory, and back (see the contract of the compiler's storage). */
+
+import type { ElementName, NumberArray } from "../wasm/api.ts";
+import { bytesPerElement, numberAt, viewAs } from "../wasm/elements.ts";
+
+/** Words of one element. */
+export function wordsPerElement(element: ElementName): number {
+  return bytesPerElement(element) === 8 ? 2 : 1;
+}
+
+/** Words of dense elements given by their bytes. */
+export function toWords(bytes: Uint8Array, element: ElementName): Uint32Array<ArrayBuffer> {
+  // A copy: the bytes may start anywhere.
+  const copy = bytes.slice();
+  if (bytesPerElement(element) >= 4) return new Uint32Array(copy.buffer);
+  const count = bytes.byteLength / bytesPerElement(element);
+  const data = viewAs(element, copy.buffer, 0, count);
+  const words = new Int32Array(count);
+  const floats = new Float32Array(words.buffer);
+  const isFloat = element === "f16" || element === "bf16";
+  for (let index = 0; index < count; index++) {
+    if (isFloat) floats[index] = numberAt(data, element, index);
+    else words[index] = Number(data[index]);
+  }
+  return new Uint32Array(words.buffer);
+}
+
+/** Elements from their words. */
+export function fromWords(words: Uint32Array<ArrayBuffer>, element: ElementName): NumberArray {
+  const count = words.length / wordsPerElement(element);
+  if (bytesPerElement(element) >= 4) return viewAs(element, words.buffer, words.byteOffset, count);
+  const bytes = new Uint8Array(count * bytesPerElement(element));
+  switch (element) {
+    case "bool":
+    case "i8":
+    case "u8":
+      bytes.set(words);
+      break;
+    case "f16":
+      setHalves(bytes, words, halfOf);
+      break;
+    case "bf16":
+      setHalves(bytes, words, (word) => word >>> 16);
+      break;
+    default:
+      setHalves(bytes, words, (word) => word);
+  }
+  return viewAs(element, bytes.buffer, 0, count);
+}
+
+function setHalves(bytes: Uint8Array<ArrayBuffer>, words: Uint32Array, half: (word: number) => number): void {
+  const halves = new Uint16Array(bytes.buffer);
+  for (let index = 0; index < words.length; index++) halves[index] = half(words[index]);
+}
+
+/** The f16 bits of an f32 that is one. */
+function halfOf(word: number): number {
+  const sign = (word >>> 16) & 0x8000;
+  const magnitude = word & 0x7fffffff;
+  if (magnitude >= 0x7f800000) return sign | (magnitude > 0x7f800000 ? 0x7e00 : 0x7c00);
+  if (magnitude >= 0x38800000) return sign | ((magnitude - 0x38000000) >>> 13);
+  return sign | (new Float32Array(Uint32Array.of(magnitude).buffer)[0] * 2 ** 24);
+}

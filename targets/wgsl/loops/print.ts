@@ -1,0 +1,386 @@
+/** Prints a stage of a loop program as a WGSL compute shader. */
+
+import type { ElementType } from "../../../compiler/numeric/element.ts";
+import { walkIndex, walkScalar } from "../../loops/index.ts";
+import type { Index, LoopBuffer, LoopProgram, Scalar, Statement } from "../../loops/program.ts";
+import { libraryFor } from "../math/library.ts";
+import { safeName } from "../names.ts";
+import { elementWords, isPacked, type Memory } from "../storage.ts";
+import { heldAs, wgslType } from "../types.ts";
+import { bare, indexText, scalarText } from "./scalar.ts";
+import { accessOf, type Space, type Stage } from "./stages.ts";
+
+/** Invocations of one workgroup. */
+export const workgroupSize = 64;
+/** Bytes of private arrays that an invocation may hold itself (WGSL allows 8192); larger ones lie in the arena. */
+const privateBytes = 4096;
+
+export type ArrayStatement = Extract<Statement, { kind: "array" }>;
+
+/** An array of each invocation that lies in the arena. */
+export interface Scratch {
+  readonly name: string;
+  /** Words of one invocation. */
+  readonly words: number;
+}
+
+/** A printed stage, but for its name. */
+export interface PrintedStage {
+  /** Buffers that it touches, then its scratch: the words of `Call`, in order. */
+  readonly buffers: readonly LoopBuffer[];
+  readonly scratch: readonly Scratch[];
+  readonly memories: readonly Memory[];
+  readonly usesSymbols: boolean;
+  /** Extents of each space's loops; the number of invocations is the largest product. */
+  readonly threads: readonly (readonly Index[])[];
+  readonly text: (name: string) => string;
+}
+
+/** Binding numbers of a kernel's group 0; weights windows follow from `weights` on. */
+export const bindings = { call: 0, symbols: 1, arena: 2, states: 3, weights: 4 } as const;
+
+export function bindingOf(memory: Memory): number {
+  if (memory === "arena" || memory === "states") return bindings[memory];
+  return bindings.weights + Number(memory.slice("weights".length));
+}
+
+export function printStage(
+  program: LoopProgram,
+  stage: Stage,
+  memoryOf: (buffer: LoopBuffer) => Memory,
+  symbols: readonly string[],
+): PrintedStage {
+  const body = stage.spaces.flatMap((space) => space.body);
+  const { reads, writes } = accessOf(body);
+  const buffers = program.buffers.filter(({ name }) => reads.has(name) || writes.has(name));
+  const arrays = arraysOf(body);
+  const isPrivate =
+    arrays.reduce((sum, { element, extent }) => sum + 4 * elementWords(element) * extent, 0) <= privateBytes;
+  const scratch = isPrivate
+    ? []
+    : arrays.map(({ name, element, extent }) => ({ name, words: extent * elementWords(element) }));
+  const memories = [...new Set([...buffers.map(memoryOf), ...(scratch.length > 0 ? ["arena" as const] : [])])].sort();
+  const usesSymbols = readsSymbols(stage);
+  const statements = printStatements(body, assignedVariables(body));
+  const code = [
+    ...buffers.flatMap((buffer) => accessors(buffer, memoryOf(buffer), reads, writes)),
+    ...arrays.flatMap((array) => isPrivate ? privateArray(array) : scratchArray(array)),
+    ...entryLines(stage, scratch.length > 0, statements),
+  ].join("\n");
+  const header = [
+    ...program.algebra.map((line) => `// ${line.replace(/[\r\n]+/g, " ")}`),
+    ...callStruct([...buffers.map(({ name }) => name), ...scratch.map(({ name }) => name)]),
+    ...(usesSymbols ? symbolsStruct(symbols) : []),
+    ...memories.map((memory) =>
+      `@group(0) @binding(${bindingOf(memory)}) var<storage, ${
+        isPacked(memory) ? "read" : "read_write"
+      }> ${memory}: array<u32>;`
+    ),
+    ...sizeConstants(body, stage),
+    "",
+  ].join("\n");
+  const library = libraryFor(code);
+  return {
+    buffers,
+    scratch,
+    memories,
+    usesSymbols,
+    threads: stage.spaces.map(({ loops }) => loops.map(({ from, to }) => extentOf(from, to))),
+    text: (name) => `${header}${code.replace("fn main(", `fn ${name}(`)}\n${library === "" ? "" : `\n${library}\n`}`,
+  };
+}
+
+function extentOf(from: Index, to: Index): Index {
+  if (from === 0) return to;
+  return { kind: "add", x: to, y: { kind: "mul", x: from, y: -1 } };
+}
+
+/** Where each operand starts, in words of its memory. */
+function callStruct(names: readonly string[]): string[] {
+  return [
+    "// Where each operand starts, in words.",
+    "struct Call {",
+    ...names.map((name) => `  ${safeName(name)}: u32,`),
+    "}",
+    `@group(0) @binding(${bindings.call}) var<uniform> call: Call;`,
+  ];
+}
+
+function symbolsStruct(names: readonly string[]): string[] {
+  return [
+    "struct Symbols {",
+    ...names.map((name) => `  ${safeName(name)}: i32,`),
+    "}",
+    `@group(0) @binding(${bindings.symbols}) var<uniform> symbols: Symbols;`,
+  ];
+}
+
+function accessors(
+  buffer: LoopBuffer,
+  memory: Memory,
+  reads: ReadonlySet<string>,
+  writes: ReadonlySet<string>,
+): string[] {
+  const { name, element } = buffer;
+  const at = `call.${safeName(name)}`;
+  const load = isPacked(memory) ? packedLoad(element, memory, at) : wordLoad(element, memory, `${at} + `);
+  return [
+    ...(reads.has(name) ? [`fn load_${name}(i: i32) -> ${wgslType(element)} {`, ...load, "}", ""] : []),
+    ...(writes.has(name)
+      ? [`fn store_${name}(i: i32, value: ${wgslType(element)}) {`, ...wordStore(element, memory, `${at} + `), "}", ""]
+      : []),
+  ];
+}
+
+function wordLoad(element: ElementType, memory: string, base: string): string[] {
+  switch (heldAs(element)) {
+    case "bool":
+      return [`  return ${memory}[${base}u32(i)] != 0u;`];
+    case "u32":
+      return [`  return ${memory}[${base}u32(i)];`];
+    case "i32":
+    case "f32":
+      return [`  return bitcast<${wgslType(element)}>(${memory}[${base}u32(i)]);`];
+    default:
+      return [`  let at = ${base}2u * u32(i);`, `  return vec2<u32>(${memory}[at], ${memory}[at + 1u]);`];
+  }
+}
+
+function wordStore(element: ElementType, memory: string, base: string): string[] {
+  switch (heldAs(element)) {
+    case "bool":
+      return [`  ${memory}[${base}u32(i)] = u32(value);`];
+    case "u32":
+      return [`  ${memory}[${base}u32(i)] = value;`];
+    case "i32":
+    case "f32":
+      return [`  ${memory}[${base}u32(i)] = bitcast<u32>(value);`];
+    default:
+      return [`  let at = ${base}2u * u32(i);`, `  ${memory}[at] = value.x;`, `  ${memory}[at + 1u] = value.y;`];
+  }
+}
+
+/** Elements as they lie in weights.bin. */
+function packedLoad(element: ElementType, memory: string, at: string): string[] {
+  const byte = `${memory}[${at} + (u32(i) >> 2u)]`;
+  const half = `${memory}[${at} + (u32(i) >> 1u)]`;
+  switch (element) {
+    case "bool":
+      return [`  return extractBits(${byte}, 8u * (u32(i) & 3u), 8u) != 0u;`];
+    case "u8":
+      return [`  return extractBits(${byte}, 8u * (u32(i) & 3u), 8u);`];
+    case "i8":
+      return [`  return extractBits(bitcast<i32>(${byte}), 8u * (u32(i) & 3u), 8u);`];
+    case "u16":
+      return [`  return extractBits(${half}, 16u * (u32(i) & 1u), 16u);`];
+    case "i16":
+      return [`  return extractBits(bitcast<i32>(${half}), 16u * (u32(i) & 1u), 16u);`];
+    case "f16":
+      return [`  return f16_decode(extractBits(${half}, 16u * (u32(i) & 1u), 16u));`];
+    case "bf16":
+      return [`  return bitcast<f32>(extractBits(${half}, 16u * (u32(i) & 1u), 16u) << 16u);`];
+    default:
+      return wordLoad(element, memory, `${at} + `);
+  }
+}
+
+function privateArray({ name, element, extent }: ArrayStatement): string[] {
+  const type = wgslType(element);
+  return [
+    `var<private> ${safeName(name)}: array<${type}, ${extent}>;`,
+    `fn load_${name}(i: i32) -> ${type} {`,
+    `  return ${safeName(name)}[i];`,
+    "}",
+    `fn store_${name}(i: i32, value: ${type}) {`,
+    `  ${safeName(name)}[i] = value;`,
+    "}",
+    "",
+  ];
+}
+
+function scratchArray({ name, element, extent }: ArrayStatement): string[] {
+  const type = wgslType(element);
+  const base = `call.${safeName(name)} + ${extent * elementWords(element)}u * lane + `;
+  return [
+    `fn load_${name}(i: i32) -> ${type} {`,
+    ...wordLoad(element, "arena", base),
+    "}",
+    `fn store_${name}(i: i32, value: ${type}) {`,
+    ...wordStore(element, "arena", base),
+    "}",
+    "",
+  ];
+}
+
+function entryLines(stage: Stage, usesLane: boolean, body: readonly string[]): string[] {
+  const single = stage.spaces.length === 1;
+  const start = [
+    ...(usesLane ? ["var<private> lane: u32;", ""] : []),
+    `@compute @workgroup_size(${workgroupSize})`,
+    "fn main(",
+    "  @builtin(workgroup_id) group: vec3<u32>,",
+    "  @builtin(num_workgroups) groups: vec3<u32>,",
+    "  @builtin(local_invocation_index) local: u32,",
+    ") {",
+    `  let id = i32((group.y * groups.x + group.x) * ${workgroupSize}u + local);`,
+    ...(usesLane ? ["  lane = u32(id);"] : []),
+  ];
+  const spaces = stage.spaces.flatMap((space) => {
+    const lines = single ? body : printStatements(space.body, assignedVariables(space.body));
+    const inner = [...placeLines(space), ...lines];
+    const total = totalText(space);
+    return single
+      ? [`  if (id >= ${total}) { return; }`, ...inner.map((line) => `  ${line}`)]
+      : [`  if (id < ${total}) {`, ...inner.map((line) => `    ${line}`), "  }"];
+  });
+  return [...start, ...spaces, "}"];
+}
+
+function totalText({ loops }: Space): string {
+  return loops.length === 0 ? "1" : loops.map(sizeText).join(" * ");
+}
+
+function sizeText({ variable, from, to }: Space["loops"][number]): string {
+  if (typeof from === "number" && typeof to === "number") return sizeName(variable);
+  return from === 0 ? indexText(to) : `(${indexText(to)} - ${indexText(from)})`;
+}
+
+function sizeName(variable: string): string {
+  return `size_${variable}`;
+}
+
+/** Sets the loop variables from the invocation's number, the innermost running fastest. */
+function placeLines({ loops }: Space): string[] {
+  const lines: string[] = [];
+  const offset = (from: Index, text: string) => (from === 0 ? text : `${text} + ${indexText(from)}`);
+  if (loops.length > 1) lines.push("var rest = id;");
+  for (let at = loops.length - 1; at > 0; at--) {
+    const { variable, from } = loops[at];
+    lines.push(`let ${safeName(variable)} = ${offset(from, `rest % ${sizeText(loops[at])}`)};`);
+    lines.push(`rest = rest / ${sizeText(loops[at])};`);
+  }
+  const [outer] = loops;
+  if (outer !== undefined) {
+    lines.push(`let ${safeName(outer.variable)} = ${offset(outer.from, loops.length > 1 ? "rest" : "id")};`);
+  }
+  return lines;
+}
+
+/** Names for the constant extents of all loops. */
+function sizeConstants(body: readonly Statement[], stage: Stage): string[] {
+  const sizes = new Map<string, number>();
+  const add = (loop: Extract<Statement, { kind: "for" }>) => {
+    if (typeof loop.from === "number" && typeof loop.to === "number") sizes.set(loop.variable, loop.to - loop.from);
+  };
+  const visit = (statement: Statement): void => {
+    if (statement.kind === "for") add(statement);
+    if (statement.kind === "for") statement.body.forEach(visit);
+    if (statement.kind === "if") [...statement.then, ...statement.else].forEach(visit);
+  };
+  stage.spaces.forEach(({ loops }) => loops.forEach(add));
+  body.forEach(visit);
+  return [...sizes].map(([variable, size]) => `const ${sizeName(variable)} = ${Math.max(0, size)};`);
+}
+
+function printStatements(statements: readonly Statement[], assigned: ReadonlySet<string>): string[] {
+  const inner = (body: readonly Statement[]) => printStatements(body, assigned).map((line) => `  ${line}`);
+  return statements.flatMap((statement): string[] => {
+    switch (statement.kind) {
+      case "let": {
+        const value = bare(scalarText(statement.value));
+        const name = safeName(statement.variable);
+        return assigned.has(statement.variable)
+          ? [`var ${name}: ${wgslType(statement.value.element)} = ${value};`]
+          : [`let ${name}: ${wgslType(statement.value.element)} = ${value};`];
+      }
+      case "assign":
+        return [`${safeName(statement.variable)} = ${bare(scalarText(statement.value))};`];
+      case "store":
+        return [
+          `store_${statement.buffer}(${bare(indexText(statement.index))}, ${bare(scalarText(statement.value))});`,
+        ];
+      case "for":
+        return printLoop(statement, inner(statement.body));
+      case "if": {
+        const tail = statement.else.length === 0 ? [] : ["} else {", ...inner(statement.else)];
+        return [`if (${bare(scalarText(statement.condition))}) {`, ...inner(statement.then), ...tail, "}"];
+      }
+      case "array":
+        return [];
+    }
+  });
+}
+
+function printLoop({ variable, from, to }: Extract<Statement, { kind: "for" }>, body: readonly string[]): string[] {
+  const name = safeName(variable);
+  const start = `var ${name} = ${bare(indexText(from))}`;
+  if (typeof to === "number") {
+    const end = from === 0 ? sizeName(variable) : indexText(to);
+    return [`for (${start}; ${name} < ${end}; ${name}++) {`, ...body, "}"];
+  }
+  return [
+    `let end_${variable} = ${bare(indexText(to))};`,
+    `for (${start}; ${name} < end_${variable}; ${name}++) {`,
+    ...body,
+    "}",
+  ];
+}
+
+function arraysOf(statements: readonly Statement[]): readonly ArrayStatement[] {
+  return statements.flatMap((statement) => {
+    switch (statement.kind) {
+      case "array":
+        return [statement];
+      case "for":
+        return arraysOf(statement.body);
+      case "if":
+        return [...arraysOf(statement.then), ...arraysOf(statement.else)];
+      default:
+        return [];
+    }
+  });
+}
+
+function assignedVariables(statements: readonly Statement[]): ReadonlySet<string> {
+  const names = new Set<string>();
+  const visit = (statement: Statement): void => {
+    if (statement.kind === "assign") names.add(statement.variable);
+    if (statement.kind === "for") statement.body.forEach(visit);
+    if (statement.kind === "if") [...statement.then, ...statement.else].forEach(visit);
+  };
+  statements.forEach(visit);
+  return names;
+}
+
+function readsSymbols({ spaces }: Stage): boolean {
+  let found = false;
+  const see = (part: { readonly kind: string }) => {
+    if (part.kind === "symbol") found = true;
+  };
+  const scalar = (part: Scalar) => walkScalar(part, see);
+  const index = (part: Index) => walkIndex(part, see);
+  const visit = (statement: Statement): void => {
+    switch (statement.kind) {
+      case "let":
+      case "assign":
+        return scalar(statement.value);
+      case "store":
+        index(statement.index);
+        return scalar(statement.value);
+      case "for":
+        index(statement.from);
+        index(statement.to);
+        return statement.body.forEach(visit);
+      case "if":
+        scalar(statement.condition);
+        return [...statement.then, ...statement.else].forEach(visit);
+      case "array":
+        return;
+    }
+  };
+  for (const { loops, body } of spaces) {
+    for (const { from, to } of loops) [from, to].forEach(index);
+    body.forEach(visit);
+  }
+  return found;
+}
