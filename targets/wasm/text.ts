@@ -58,6 +58,25 @@ export function store(instruction: string, address: string, value: string, offse
     : `(${instruction} offset=${offset} ${address} ${value})`;
 }
 
+/** Stores one lane of a vector, of 8 to 64 bits. */
+export function storeLane(bits: 8 | 16 | 32 | 64, lane: number, address: string, value: string, offset = 0): string {
+  return `(v128.store${bits}_lane${offset === 0 ? "" : ` offset=${offset}`} ${lane} ${address} ${value})`;
+}
+
+/** Stores the first `lanes` of a vector of 4-byte entries. */
+export function storeWords(lanes: number, address: string, value: string, offset = 0): string[] {
+  switch (lanes) {
+    case 4:
+      return [store("v128.store", address, value, offset)];
+    case 3:
+      return [storeLane(64, 0, address, value, offset), storeLane(32, 2, address, value, offset + 8)];
+    case 2:
+      return [storeLane(64, 0, address, value, offset)];
+    default:
+      return [storeLane(32, 0, address, value, offset)];
+  }
+}
+
 /** `i32x4.dot_i16x8_s` and the like: an instruction over operands. */
 export function op(instruction: string, ...operands: readonly string[]): string {
   return `(${[instruction, ...operands].join(" ")})`;

@@ -7,6 +7,7 @@ import {
   type UnaryOperator,
 } from "../../compiler/ir/expression.ts";
 import type { ElementType } from "../../compiler/numeric/element.ts";
+import { parts } from "../../compiler/rewrite/expressions.ts";
 import { canInline, inlineCall } from "./math/inline.ts";
 import { op } from "./text.ts";
 
@@ -93,21 +94,8 @@ export function floatText(value: number): string {
 
 /** Whether a part of the expression is a function of the math library. */
 export function hasCalls(expression: Expression): boolean {
-  switch (expression.kind) {
-    case "input":
-    case "literal":
-      return false;
-    case "unary":
-      return floatCalls.has(expression.operator) || hasCalls(expression.x);
-    case "cast":
-      return hasCalls(expression.x);
-    case "binary":
-      return floatCalls.has(expression.operator) || hasCalls(expression.x) || hasCalls(expression.y);
-    case "compare":
-      return hasCalls(expression.x) || hasCalls(expression.y);
-    case "select":
-      return hasCalls(expression.condition) || hasCalls(expression.x) || hasCalls(expression.y);
-  }
+  const calls = (expression.kind === "unary" || expression.kind === "binary") && floatCalls.has(expression.operator);
+  return calls || parts(expression).some(hasCalls);
 }
 
 /** How a literal's lanes are written: in place, or by a local that holds them. */

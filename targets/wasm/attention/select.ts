@@ -7,7 +7,8 @@ import type { TensorType } from "../../../compiler/ir/types.ts";
 import type { KernelSelector, SelectContext } from "../kernel.ts";
 import type { Parameter } from "../dot/finish.ts";
 import { printFunction } from "../text.ts";
-import { attentionBody, type AttentionMask, type AttentionOptions, attentionScratch, tileRowsOf } from "./attention.ts";
+import { attentionBody } from "./attention.ts";
+import { type AttentionMask, type AttentionOptions, attentionScratch, tileRowsOf } from "./options.ts";
 
 export const selectAttention: KernelSelector = (region, context) => {
   const node = region.main;

@@ -54,9 +54,9 @@ export function floatTile(options: FloatCoreOptions, rows: number): Lines {
   const vectors = panelColumns / 4;
   const sets = rows === 1 ? Math.min(4, depth) : 1;
   const unroll = rows === 1 ? sets : depth % 4 === 0 ? 4 : depth % 2 === 0 ? 2 : 1;
-  const name = (set: number, row: number, vector: number): string =>
-    set === 0 ? `v_sum_${row}_${vector}` : `v_part${set}_${row}_${vector}`;
-  const step = (index: number, set_: number): string[] => {
+  const name = (turn: number, row: number, vector: number): string =>
+    turn === 0 ? `v_sum_${row}_${vector}` : `v_part${turn}_${row}_${vector}`;
+  const step = (index: number, turn: number): string[] => {
     const lines: string[] = [];
     for (let vector = 0; vector < vectors; vector++) {
       lines.push(set(`v_w_${vector}`, load("v128.load", get("w"), 4 * (index * panelColumns + 4 * vector))));
@@ -64,7 +64,7 @@ export function floatTile(options: FloatCoreOptions, rows: number): Lines {
     for (let row = 0; row < rows; row++) {
       lines.push(set("v_x", load("v128.load32_splat", get("xk"), row * rowBytes + 4 * index)));
       for (let vector = 0; vector < vectors; vector++) {
-        const total = name(set_, row, vector);
+        const total = name(turn, row, vector);
         lines.push(set(total, multiplyAdd(variant, get("v_x"), get(`v_w_${vector}`), get(total))));
       }
     }
@@ -73,9 +73,9 @@ export function floatTile(options: FloatCoreOptions, rows: number): Lines {
 
   const lines: (string | Lines)[] = [set("w", get(options.weights ?? "panel")), set("xk", get("x"))];
   const zero = "(v128.const f32x4 0 0 0 0)";
-  for (let set_ = 0; set_ < sets; set_++) {
+  for (let turn = 0; turn < sets; turn++) {
     for (let row = 0; row < rows; row++) {
-      for (let vector = 0; vector < vectors; vector++) lines.push(set(name(set_, row, vector), zero));
+      for (let vector = 0; vector < vectors; vector++) lines.push(set(name(turn, row, vector), zero));
     }
   }
   const turns = Math.floor(depth / unroll);
@@ -88,11 +88,11 @@ export function floatTile(options: FloatCoreOptions, rows: number): Lines {
     ]));
   }
   for (let index = 0; index < depth - turns * unroll; index++) lines.push(...step(index, sets === 1 ? 0 : index));
-  for (let set_ = 1; set_ < sets; set_++) {
+  for (let turn = 1; turn < sets; turn++) {
     for (let row = 0; row < rows; row++) {
       for (let vector = 0; vector < vectors; vector++) {
         const total = name(0, row, vector);
-        lines.push(set(total, op("f32x4.add", get(total), get(name(set_, row, vector)))));
+        lines.push(set(total, op("f32x4.add", get(total), get(name(turn, row, vector)))));
       }
     }
   }

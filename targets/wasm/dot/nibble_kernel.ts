@@ -5,7 +5,8 @@ import { intRange } from "../../../compiler/numeric/number_format.ts";
 import { type WasmKernel, wasmVariants } from "../kernel.ts";
 import { rowBlockOf } from "./engine.ts";
 import type { LeftCodes } from "./int8.ts";
-import { nibbleCore, type NibbleLayout, nibbleRowBytes } from "./nibble.ts";
+import { nibbleCore } from "./nibble.ts";
+import { type NibbleLayout, nibbleRowBytes } from "./nibble_rows.ts";
 import { nibbleCodes, packNibblePanels, panelStep } from "./pack_nibble.ts";
 import {
   type Declined,

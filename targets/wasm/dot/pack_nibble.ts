@@ -1,7 +1,7 @@
 /** Packs 4-bit weights in panel order. */
 
 import { panelCount, panelPlace, type QuantizedMatrix } from "./matrix.ts";
-import { type NibbleLayout, nibbleShape } from "./nibble.ts";
+import { type NibbleLayout, nibbleShape } from "./nibble_rows.ts";
 import type { PanelStep } from "./steps.ts";
 
 /** Whether every step is an f16 number, so that panels may hold it in two bytes. */
