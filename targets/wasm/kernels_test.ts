@@ -136,3 +136,15 @@ Deno.test("a map that tuned kernels cannot print keeps its own kernel, and the p
   assert.match(ids[0], /epilogue=neg\(x\)/);
   assert.equal(formOf(ids[1]), undefined);
 });
+
+Deno.test("products without entries go to the loop form", () => {
+  const empty = (rows: number, depth: number, columns: number): Graph =>
+    graphOf((builder) => {
+      const x = builder.input("x", tensorType("f32", [rows, depth]));
+      return builder.add("matmul", [x, builder.constant(randomFloats(random, [columns, depth]))], product);
+    });
+  for (const graph of [empty(0, 4, 4), empty(4, 0, 4), empty(4, 4, 0)]) {
+    const { steps } = lowerWasm(graph, { canFuseEpilogue, selectKernel });
+    for (const { kernel } of steps) assert.equal(formOf(kernel.id), undefined);
+  }
+});

@@ -26,6 +26,9 @@ export const selectAttention: KernelSelector = (region, context) => {
   if (!isStatic(batch) || !isStatic(heads) || !isStatic(groups) || !isStatic(width) || !isStatic(valueWidth)) {
     return { declined: "extents other than lengths are symbolic" };
   }
+  if ([...types[0].shape, ...types[1].shape, valueWidth].some((extent) => extentBound(extent, symbols) === 0)) {
+    return { declined: "no entries" };
+  }
   const maskForm = mask === undefined ? undefined : attentionMask(typeOf(graph, mask), context);
   if (maskForm !== undefined && "declined" in maskForm) return maskForm;
   const options: AttentionOptions = {

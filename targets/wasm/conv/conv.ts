@@ -45,6 +45,8 @@ export function convProblem(region: Region, { graph, symbols }: SelectContext): 
   const shapes = operands.map((value) => typeOf(graph, value).shape);
   const rows = rowSpace(outShape.slice(0, -1), view.columns, shapes, symbols);
   if (rows === undefined) return { declined: "operands do not step along the rows" };
+  const entries = rows.space.outer * rows.space.rowsBound * view.depth * view.columns;
+  if (entries === 0) return { declined: "no entries" };
   const dense = groups === 1 && isPointwise(geometry);
   const entryBytes = schemeOf(aType) === undefined ? 4 : 1;
   const problem: DotProblem = {

@@ -136,6 +136,7 @@ function dynamicGeometry(
   if (!shape.every(isStatic)) return { declined: "right operand has symbolic extents" };
   const [rows, last] = shape.slice(-2);
   const [depth, columns] = transposeB ? [last, rows] : [rows, last];
+  if (shape.includes(0)) return { declined: "no entries" };
   const aBatch = a.shape.slice(0, -2);
   const bBatch = shape.slice(0, -2);
   if (bBatch.every((extent) => extent === 1)) return { depth, columns, batches: [] };

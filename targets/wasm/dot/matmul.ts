@@ -45,11 +45,13 @@ export function matmulProblem(region: Region, { graph, symbols }: SelectContext)
   const tensor = graph.constants.get(hash);
   const view = matmulView(tensor.shape, transposeB);
   if (view === undefined) return { declined: "weights are batched" };
+  if (view.depth === 0 || view.columns === 0) return { declined: "no entries" };
   const aType = typeOf(graph, a);
   const operands = region.epilogue?.operands ?? [];
   const shapes = operands.map((value) => typeOf(graph, value).shape);
   const rows = rowSpace(aType.shape.slice(0, -1), view.columns, shapes, symbols);
   if (rows === undefined) return { declined: "operands do not step along the rows" };
+  if (rows.space.outer * rows.space.rowsBound === 0) return { declined: "no entries" };
   const rank = tensor.shape.length;
   const [columnAxis, depthAxis] = transposeB ? [rank - 2, rank - 1] : [rank - 1, rank - 2];
   return {
