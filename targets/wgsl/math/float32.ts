@@ -99,7 +99,7 @@ fn sqrt_f32(x: f32) -> f32 {
   if (bits == 0x7f800000u) { return x; }
   let p = split_f32(bits);
   let power = p.y - 127;
-  let m = u32(p.x) << u32(power & 1);
+  let m = u32(p.x) << u32(1 + (power & 1));
   var root = 0u;
   var rest = 0u;
   for (var step = 0; step < 26; step++) {
@@ -246,10 +246,103 @@ export const throughF64: string = [
   ...["tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh"].map((name) =>
     `fn ${name}_f32(x: f32) -> f32 {\n  return f32_of_f64(${name}_f64(f64_of_f32(x)));\n}`
   ),
-  ...["rem", "mod", "pow"].map((name) =>
+  ...["rem", "mod"].map((name) =>
     `fn ${name}_f32(x: f32, y: f32) -> f32 {\n  return f32_of_f64(${name}_f64(f64_of_f32(x), f64_of_f32(y)));\n}`
   ),
 ].join("\n\n");
+
+/**
+ * x^y in fixed point: log2 |x| to 55 bits by repeated squaring, times the significand of y, then 2^r by a polynomial. (Code
+ * for f64 of this size takes minutes to compile on some drivers.) Small whole powers are products, so that they are exact
+ * where their result is.
+ */
+export const power32 = `
+// The upper word pair of a product of two 64-bit numbers.
+fn mul_high_u64(x: vec2<u32>, y: vec2<u32>) -> vec2<u32> {
+  let ll = mul_wide(x.x, y.x);
+  let lh = mul_wide(x.x, y.y);
+  let hl = mul_wide(x.y, y.x);
+  let middle = add_u64(add_u64(vec2<u32>(ll.y, 0u), vec2<u32>(lh.x, 0u)), vec2<u32>(hl.x, 0u));
+  return add_u64(add_u64(mul_wide(x.y, y.y), vec2<u32>(lh.y, 0u)), add_u64(vec2<u32>(hl.y, 0u), vec2<u32>(middle.y, 0u)));
+}
+
+// log2 of a positive finite number, times 2^55: with m in [1, 2), log2 m has the bit 1 where m² reaches 2, and so on.
+fn log2_fixed(bits: u32) -> vec2<u32> {
+  let p = split_f32(bits);
+  var m = vec2<u32>(0u, u32(p.x) << 8u);
+  var fraction = vec2<u32>(0u);
+  for (var step = 0; step < 55; step++) {
+    m = mul_high_u64(m, m);
+    fraction = shift_left_u64(fraction, 1u);
+    if ((m.y >> 31u) == 1u) {
+      fraction.x |= 1u;
+    } else {
+      m = shift_left_u64(m, 1u);
+    }
+  }
+  return add_u64(vec2<u32>(0u, u32((p.y - 127) << 23u)), fraction);
+}
+
+// |x|^y for finite |x| and y other than 0.
+fn pow_fixed(x: u32, y: f32) -> f32 {
+  let log2_x = log2_fixed(x);
+  let size = abs_i64(log2_x);
+  let q = split_f32(bitcast<u32>(y) & 0x7fffffffu);
+  let low = mul_wide(size.x, u32(q.x));
+  let high = add_u64(mul_wide(size.y, u32(q.x)), vec2<u32>(low.y, 0u));
+  let negative = is_negative_i64(log2_x) != (y < 0f);
+  let over = f32_bits(select(0x7f800000u, 0u, negative));
+  // The product is high:low.x times 2^(exponent - 78); t has 32 bits behind the point.
+  let shift = 46 - (q.y - 127);
+  var t = vec2<u32>(0u);
+  if (shift < 0) {
+    if (any(high != vec2<u32>(0u)) || low.x != 0u) { return over; }
+  } else if (shift < 32) {
+    if ((high.y >> u32(shift)) != 0u) { return over; }
+    t = shift_right_u64(vec2<u32>(low.x, high.x), u32(shift));
+    if (shift > 0) { t.y |= high.y << u32(32 - shift); }
+  } else if (shift < 96) {
+    t = shr_u64(high, vec2<u32>(u32(shift - 32), 0u));
+  }
+  if (t.y >= 160u) { return over; }
+  let signed = select(t, neg_u64(t), negative);
+  let n = bitcast<i32>(signed.y) + i32(signed.x >> 31u);
+  let r = f32(bitcast<i32>(signed.x)) * 2.3283064365386963e-10f * 0.6931471824645996f;
+  let p = 0.4999999403953552f + r * (0.16666515171527863f + r * (0.04166845604777336f +
+    r * (0.008369418792426586f + r * 0.0013813157565891743f)));
+  let half_n = n >> 1u;
+  return ((1f + (r + (r * r) * p)) * bitcast<f32>((half_n + 127) << 23u)) * bitcast<f32>((n - half_n + 127) << 23u);
+}
+
+// Special cases as IEEE 754: 1^y = x^0 = 1, (-1)^±inf = 1, negative x takes whole powers only.
+fn pow_f32(x: f32, y: f32) -> f32 {
+  if (y == 0f || x == 1f) { return 1f; }
+  if (is_nan(x) || is_nan(y)) { return f32_bits(0x7fc00000u); }
+  let size = abs(x);
+  if (is_inf(y)) {
+    if (size == 1f) { return 1f; }
+    return f32_bits(select(0u, 0x7f800000u, (size > 1f) == (y > 0f)));
+  }
+  let whole = trunc(y) == y;
+  let odd = whole && abs(y) < 16777216f && (i32(clamp(y, -16777216f, 16777216f)) & 1) == 1;
+  let sign = select(0u, 0x80000000u, odd && (bitcast<u32>(x) >> 31u) == 1u);
+  if (size == 0f || is_inf(x)) {
+    return f32_bits(sign | select(0u, 0x7f800000u, (size == 0f) != (y > 0f)));
+  }
+  if (x < 0f && !whole) { return f32_bits(0x7fc00000u); }
+  if (whole && y > 0f && y <= 16f) {
+    var result = 1f;
+    var base = x;
+    for (var rest = i32(y); rest > 0; rest = rest >> 1u) {
+      if ((rest & 1) == 1) { result = result * base; }
+      base = base * base;
+    }
+    return result;
+  }
+  let value = pow_fixed(bitcast<u32>(size), y);
+  return f32_bits(bitcast<u32>(value) | sign);
+}
+`;
 
 /** Integers of 32 bits where WGSL's operators differ from the IR's. */
 export const integer32 = `
