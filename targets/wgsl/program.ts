@@ -16,7 +16,7 @@ import { type Storage, type StorageOf, storageOf } from "../plan/storage.ts";
 import { viewsOf } from "../plan/views.ts";
 import { type Region, regionOrigin, regionOutputs } from "../region.ts";
 import { type PrintedStage, printStage } from "./loops/print.ts";
-import { stagesOf } from "./loops/stages.ts";
+import { accessOf, stagesOf } from "./loops/stages.ts";
 import { identifier } from "./names.ts";
 import { elementWords, type Memory } from "./storage.ts";
 
@@ -189,9 +189,10 @@ function draftOf(
   weightAt: ReadonlyMap<string, PlacedWeights>,
   symbols: readonly string[],
 ): Draft {
+  const { reads } = accessOf(call.stage.spaces.flatMap(({ body }) => body));
   const constants = call.program.buffers.flatMap((buffer) => {
     const { storage: found } = placeOf(buffer);
-    if (found.kind !== "constant") return [];
+    if (found.kind !== "constant" || !reads.has(buffer.name)) return [];
     const { offset, bytes } = present(weightAt.get(partKey(found.hash, found.part)), found.hash);
     return [{ name: buffer.name, start: offset, end: offset + bytes.byteLength }];
   }).sort((a, b) => a.start - b.start);
@@ -212,7 +213,7 @@ function draftOf(
   if (over !== undefined || windows.length > mostWindows) tooLarge(origin, over?.bytes ?? 0);
   const memoryOf = (buffer: LoopBuffer): Memory => {
     const { storage: found } = placeOf(buffer);
-    if (found.kind === "constant") return `weights${present(windowOf.get(buffer.name), buffer.name)}`;
+    if (found.kind === "constant") return `weights${windowOf.get(buffer.name) ?? 0}`;
     return found.kind === "state" ? "states" : "arena";
   };
   return { call, printed: printStage(call.program, call.stage, memoryOf, symbols), windows, windowOf };

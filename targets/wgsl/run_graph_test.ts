@@ -1,0 +1,98 @@
+import assert from "node:assert/strict";
+import { evaluateGraph, StateMemory } from "../../compiler/ir/evaluate/mod.ts";
+import { GraphBuilder } from "../../compiler/ir/build.ts";
+import { binary, type BinaryOperator, type Expression, input, unary } from "../../compiler/ir/expression.ts";
+import type { Graph } from "../../compiler/ir/graph.ts";
+import { plainTensor, sizeOf, tensorParts } from "../../compiler/ir/tensor.ts";
+import { tensorType } from "../../compiler/ir/types.ts";
+import { difference, toleranceOf } from "../../tests/conformance/compare.ts";
+import { allSamples, randomInputs } from "../../tests/support/op_samples.ts";
+import { uniform } from "../../tests/support/random.ts";
+import { lowerWgsl } from "./program.ts";
+import { gpuDevice, runOnGpu, startOnGpu } from "./run_graph.ts";
+import { wgslFusesEpilogue } from "./select.ts";
+import { shaderFile } from "./spec.ts";
+
+/** Registers a test that needs a GPU; without one a line says so. */
+async function gpuTest(name: string, body: () => Promise<void>): Promise<void> {
+  const ignore = await gpuDevice() === undefined;
+  if (ignore) console.log(`skipped: "${name}" needs a WebGPU adapter (Debian: mesa-vulkan-drivers)`);
+  // The device is shared by all tests of the process.
+  Deno.test({ name, ignore, fn: body, sanitizeOps: false, sanitizeResources: false });
+}
+
+for (const { name, graph, runs } of allSamples()) {
+  await gpuTest(`${name} on the GPU agrees with the evaluator`, async () => {
+    const running = await startOnGpu(graph);
+    const states = new StateMemory(graph.states, graph.symbols);
+    for (const [index, symbols] of runs.entries()) {
+      const inputs = randomInputs(graph, index + 1, symbols);
+      const { outputs } = evaluateGraph(graph, inputs, { states });
+      const actual = await running.run(inputs);
+      // No sum of these graphs has more terms than an input or constant has entries.
+      const terms = Math.max(256, ...Object.values(inputs).map(({ shape }) => sizeOf(shape)));
+      for (const [output, expected] of Object.entries(outputs)) {
+        const parts = tensorParts(actual[output]);
+        tensorParts(expected).forEach(({ role, tensor }, part) => {
+          assert.equal(parts[part].role, role);
+          assert.equal(difference(parts[part].tensor, tensor, toleranceOf(tensor.element, terms)), undefined);
+        });
+      }
+    }
+    running.dispose();
+  });
+}
+
+function mapGraph(expression: Expression, element: "f32" | "f64", operands: number): Graph {
+  const b = new GraphBuilder("map");
+  const inputs = Array.from({ length: operands }, (_, index) => b.input(`x${index}`, tensorType(element, [count])));
+  b.output("y", b.add("map", inputs, { expression }));
+  return b.finish();
+}
+
+const count = 4096;
+
+/** Random bits: every exponent, subnormal numbers, infinities and NaN among them. */
+function randomBits(element: "f32" | "f64", seed: number) {
+  const next = uniform(seed);
+  const words = Uint32Array.from({ length: element === "f32" ? count : 2 * count }, () => next() * 2 ** 32);
+  return element === "f32"
+    ? plainTensor("f32", [count], new Float32Array(words.buffer))
+    : plainTensor("f64", [count], new Float64Array(words.buffer));
+}
+
+const exact: readonly BinaryOperator[] = ["add", "sub", "mul", "div"];
+
+for (const element of ["f32", "f64"] as const) {
+  await gpuTest(`sums, products, quotients and roots of ${element} are correctly rounded for random bits`, async () => {
+    const operators = element === "f64" ? exact : (["div"] as const);
+    const inputs = { x0: randomBits(element, 1), x1: randomBits(element, 2) };
+    for (const operator of operators) {
+      await assertEqual(mapGraph(binary(operator, input(0), input(1)), element, 2), inputs);
+    }
+    await assertEqual(mapGraph(unary("sqrt", unary("abs", input(0))), element, 1), { x0: inputs.x0 });
+  });
+}
+
+async function assertEqual(graph: Graph, inputs: Parameters<typeof runOnGpu>[1]): Promise<void> {
+  const [[expected], [actual]] = [
+    Object.values(evaluateGraph(graph, inputs).outputs),
+    Object.values(await runOnGpu(graph, inputs)),
+  ].map((tensors) => tensors.map((tensor) => Array.from(tensorParts(tensor)[0].tensor.data, Number)));
+  const wrong = expected.flatMap((value, index) =>
+    Object.is(value, actual[index]) ? [] : [[index, value, actual[index]]]
+  );
+  assert.deepEqual(wrong.slice(0, 3), []);
+}
+
+Deno.test("kernels are named after source nodes and no region takes more dispatches than it has dependent loops", () => {
+  for (const { name, graph } of allSamples()) {
+    const program = lowerWgsl(graph, wgslFusesEpilogue);
+    const text = shaderFile(program);
+    for (const kernel of program.kernels) {
+      assert.ok(text.includes(`// kernel: ${kernel.name}\n`), name);
+      assert.match(kernel.text, new RegExp(`^// .*[^]*fn ${kernel.name}\\(`));
+    }
+    assert.ok(program.steps.every(({ windows }) => windows.length <= 6), name);
+  }
+});
