@@ -13,7 +13,13 @@ import { accessOf, type Space, type Stage } from "./stages.ts";
 /** Invocations of one workgroup. */
 export const workgroupSize = 64;
 /** Bytes of private arrays that an invocation may hold itself (WGSL allows 8192); larger ones lie in the arena. */
-const privateBytes = 4096;
+const privateBytes = 256;
+
+/**
+ * Inner loops of a lone invocation are written out this often: Mesa's software rasterizer leaves all loops of an
+ * invocation after 65535 rounds in all.
+ */
+const mostWrittenOut = 16;
 
 export type ArrayStatement = Extract<Statement, { kind: "array" }>;
 
@@ -61,7 +67,8 @@ export function printStage(
     : arrays.map(({ name, element, extent }) => ({ name, words: extent * elementWords(element) }));
   const memories = [...new Set([...buffers.map(memoryOf), ...(scratch.length > 0 ? ["arena" as const] : [])])].sort();
   const usesSymbols = readsSymbols(stage);
-  const statements = printStatements(body, assignedVariables(body));
+  const isAlone = stage.spaces.every(({ loops }) => loops.length === 0);
+  const statements = printStatements(body, assignedVariables(body), isAlone);
   const code = [
     ...buffers.flatMap((buffer) => accessors(buffer, memoryOf(buffer), reads, writes)),
     ...arrays.flatMap((array) => isPrivate ? privateArray(array) : scratchArray(array)),
@@ -282,8 +289,12 @@ function sizeConstants(body: readonly Statement[], stage: Stage): string[] {
   return [...sizes].map(([variable, size]) => `const ${sizeName(variable)} = ${Math.max(0, size)};`);
 }
 
-function printStatements(statements: readonly Statement[], assigned: ReadonlySet<string>): string[] {
-  const inner = (body: readonly Statement[]) => printStatements(body, assigned).map((line) => `  ${line}`);
+function printStatements(
+  statements: readonly Statement[],
+  assigned: ReadonlySet<string>,
+  isAlone = false,
+): string[] {
+  const inner = (body: readonly Statement[]) => printStatements(body, assigned, isAlone).map((line) => `  ${line}`);
   return statements.flatMap((statement): string[] => {
     switch (statement.kind) {
       case "let": {
@@ -300,7 +311,7 @@ function printStatements(statements: readonly Statement[], assigned: ReadonlySet
           `store_${statement.buffer}(${bare(indexText(statement.index))}, ${bare(scalarText(statement.value))});`,
         ];
       case "for":
-        return printLoop(statement, inner(statement.body));
+        return printLoop(statement, inner(statement.body), isAlone);
       case "if": {
         const tail = statement.else.length === 0 ? [] : ["} else {", ...inner(statement.else)];
         return [`if (${bare(scalarText(statement.condition))}) {`, ...inner(statement.then), ...tail, "}"];
@@ -311,8 +322,26 @@ function printStatements(statements: readonly Statement[], assigned: ReadonlySet
   });
 }
 
-function printLoop({ variable, from, to }: Extract<Statement, { kind: "for" }>, body: readonly string[]): string[] {
+function printLoop(
+  { variable, from, to, body: statements }: Extract<Statement, { kind: "for" }>,
+  body: readonly string[],
+  isAlone: boolean,
+): string[] {
   const name = safeName(variable);
+  const isInner = !statements.some((statement) => statement.kind === "for");
+  if (isAlone && isInner && from === 0 && typeof to === "number") {
+    const rounds = largestFactor(to);
+    const round = (
+      index: number,
+    ) => ["  {", `    let ${name} = first_${variable} + ${index};`, ...body.map((line) => `  ${line}`), "  }"];
+    if (rounds > 1) {
+      return [
+        `for (var first_${variable} = 0; first_${variable} < ${sizeName(variable)}; first_${variable} += ${rounds}) {`,
+        ...Array.from({ length: rounds }, (_, index) => round(index)).flat(),
+        "}",
+      ];
+    }
+  }
   const start = `var ${name} = ${bare(indexText(from))}`;
   if (typeof to === "number") {
     const end = from === 0 ? sizeName(variable) : indexText(to);
@@ -324,6 +353,12 @@ function printLoop({ variable, from, to }: Extract<Statement, { kind: "for" }>, 
     ...body,
     "}",
   ];
+}
+
+/** The most iterations that are written out as one: a divisor of the extent. */
+function largestFactor(extent: number): number {
+  for (let factor = mostWrittenOut; factor > 1; factor--) if (extent % factor === 0) return factor;
+  return 1;
 }
 
 function arraysOf(statements: readonly Statement[]): readonly ArrayStatement[] {
