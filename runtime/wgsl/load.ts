@@ -64,7 +64,8 @@ export async function uploadWeights(
     );
   }
   return await checked(device, `Model "${name}"`, () => {
-    const size = Math.max(16, bytes.byteLength);
+    // Room behind the end for the binding of a constant without entries.
+    const size = bytes.byteLength + 16;
     const buffer = device.createBuffer({
       label: "weights",
       size,

@@ -204,7 +204,8 @@ function draftOf(
     if (last !== undefined && bytes <= bindingBytes) last.bytes = bytes;
     else {
       const offset = Math.floor(start / bindingAlignment) * bindingAlignment;
-      windows.push({ offset, bytes: alignUp(end - offset, 4) });
+      // A constant without entries still has to be bound.
+      windows.push({ offset, bytes: Math.max(4, alignUp(end - offset, 4)) });
     }
     windowOf.set(name, windows.length - 1);
   }
