@@ -8,7 +8,9 @@ import { definePass } from "../../compiler/rewrite/pass.ts";
 import type { Declined } from "../../compiler/rewrite/rule.ts";
 import { findRegions } from "../../compiler/rewrite/region/find.ts";
 import type { Region, RegionKind } from "../../compiler/rewrite/region/region.ts";
+import { type GraphView, Rewriting } from "../../compiler/rewrite/view.ts";
 import { spread } from "../calibrate/calibrate.ts";
+import { isHead } from "../quantize/head.ts";
 import { scaleObstacle, scaleRegion } from "../transform/scale_region.ts";
 import { WeightEditor } from "../transform/weight_editor.ts";
 import { collectRows, type RowRequest, type RowSample } from "./collect_rows.ts";
@@ -84,11 +86,12 @@ function chooseSites(
   };
   const found = findRegions(graph);
   const editor = new WeightEditor(graph);
+  const view = new Rewriting(graph);
   const declined: Declined[] = found.declined.filter(({ kind }) => kind !== "residual" && kinds[kind] === true)
     .map(({ name, reason }) => ({ rule: "migrate-quant-step", node: name, reason }));
   const sites: Site[] = [];
   const add = (region: Region, division: Site["division"]): void => {
-    const obstacle = scaleObstacle(editor, region) ?? headObstacle(graph, region);
+    const obstacle = scaleObstacle(editor, region) ?? headObstacle(view, region);
     if (obstacle === undefined) sites.push({ region, division });
     else declined.push({ rule: "migrate-quant-step", node: region.name, reason: obstacle });
   };
@@ -98,10 +101,9 @@ function chooseSites(
 }
 
 /** The layer that makes the model's output stays float. */
-function headObstacle(graph: Graph, region: Region): string | undefined {
-  const outputs = new Set(graph.outputs.map(({ value }) => value));
-  const head = region.sinks.find(({ node }) => outputs.has(node.outputs[0]));
-  return head === undefined ? undefined : "it feeds the layer that makes the model's output";
+function headObstacle(view: GraphView, region: Region): string | undefined {
+  const feedsHead = region.sinks.some(({ node }) => isHead(node, view));
+  return feedsHead ? "it feeds the layer that makes the model's output" : undefined;
 }
 
 function requestOf({ region }: Site): RowRequest {
