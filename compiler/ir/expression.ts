@@ -103,8 +103,8 @@ export type ExpressionElement =
   | { readonly ok: true; readonly element: ElementType }
   | { readonly ok: false; readonly reason: string };
 
-const floatOnly: ReadonlySet<UnaryOperator> = new Set<UnaryOperator>([
-  "sqrt",
+/** Correct to the target's stated ulp bound; every other unary operator is exact. Floats only. */
+export const elementaryFunctions = [
   "exp",
   "log",
   "sin",
@@ -120,6 +120,11 @@ const floatOnly: ReadonlySet<UnaryOperator> = new Set<UnaryOperator>([
   "acosh",
   "atanh",
   "erf",
+] as const satisfies readonly UnaryOperator[];
+
+const floatOnly: ReadonlySet<UnaryOperator> = new Set<UnaryOperator>([
+  ...elementaryFunctions,
+  "sqrt",
   "isNaN",
   "isInf",
   "round",

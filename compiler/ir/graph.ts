@@ -2,7 +2,7 @@
 
 import type { ConstantStore } from "./constants.ts";
 import type { SymbolTable } from "./extent.ts";
-import type { Node, NodeOf, OpName, ValueName } from "./node.ts";
+import type { Node, ValueName } from "./node.ts";
 import type { Tensor } from "./tensor.ts";
 import type { TensorType } from "./types.ts";
 import { InvariantError } from "../diagnostics.ts";
@@ -79,10 +79,6 @@ export function constantOf(
 ): Tensor | undefined {
   const node = made.get(value);
   return node?.op === "constant" ? graph.constants.get(node.attributes.hash) : undefined;
-}
-
-export function isOp<Op extends OpName>(node: Node | undefined, op: Op): node is Extract<Node, NodeOf<Op>> {
-  return node?.op === op;
 }
 
 /** A name not in `taken` that starts with `stem` (made fit for `.qir`). */

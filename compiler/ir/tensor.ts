@@ -98,8 +98,3 @@ export function tensorParts(
   if (tensor.offsets !== undefined) parts.push({ role: "offsets", tensor: tensor.offsets });
   return parts;
 }
-
-/** Bytes of all parts, unpacked. */
-export function tensorBytes(tensor: Tensor): number {
-  return tensorParts(tensor).reduce((sum, part) => sum + part.tensor.data.byteLength, 0);
-}

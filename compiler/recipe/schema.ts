@@ -37,9 +37,6 @@ export interface Recipe {
 /** Keys of the top level, in canonical order. */
 export const recipeKeys = ["recipe", "name", "summary", "seed", "pipeline", "passes", "target"] as const;
 
-/** Keys that every step may have beside its pass's options. */
-export const stepKeys = ["use", "targets", "ignore"] as const;
-
 /** Canonical JSON: keys in a fixed order, two spaces, a final newline. Equal recipes give equal text. */
 export function printRecipe(recipe: Recipe): string {
   const value = {

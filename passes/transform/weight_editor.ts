@@ -97,8 +97,7 @@ export class WeightEditor {
     const value = build(inserter, standing.inputs[operand]);
     const inputs = standing.inputs.map((input, index) => (index === operand ? value : input));
     this.override(reader, withInputs(standing, inputs));
-    const before = this.#insertions.get(reader.outputs[0]) ?? [];
-    this.#insertions.set(reader.outputs[0], [...before, ...inserter.nodes]);
+    this.#placeBefore(reader, inserter.nodes);
   }
 
   /** New nodes in front of the first of several readers; all of them read what `build` returns. */
@@ -118,8 +117,7 @@ export class WeightEditor {
   extend(node: Node, build: (inserter: Inserter) => Node): void {
     const inserter = new Inserter(this.graph, this.#added, node.origin);
     this.override(node, build(inserter));
-    const before = this.#insertions.get(node.outputs[0]) ?? [];
-    this.#insertions.set(node.outputs[0], [...before, ...inserter.nodes]);
+    this.#placeBefore(node, inserter.nodes);
   }
 
   /** The graph with every edited constant in its place. Unread originals are left to dead code elimination. */
@@ -142,6 +140,11 @@ export class WeightEditor {
       nodes.push(inputs.every((input, operand) => input === node.inputs[operand]) ? node : withInputs(node, inputs));
     }
     return Object.freeze({ ...this.graph, nodes: Object.freeze(nodes), types });
+  }
+
+  #placeBefore(node: Node, nodes: readonly Node[]): void {
+    const [output] = node.outputs;
+    this.#insertions.set(output, [...this.#insertions.get(output) ?? [], ...nodes]);
   }
 
   /** By the node's output and operand, so that places found before an edit hold after it. */

@@ -23,7 +23,7 @@ import { sizeOf } from "../../compiler/ir/tensor.ts";
 import { formatMax } from "../../compiler/numeric/number_format.ts";
 import { elementBytes, isFloat } from "../../compiler/numeric/element.ts";
 import { parts } from "../../compiler/rewrite/expressions.ts";
-import type { Expression, UnaryOperator } from "../../compiler/ir/expression.ts";
+import { elementaryFunctions, type Expression, type UnaryOperator } from "../../compiler/ir/expression.ts";
 import { schemeOf } from "../../compiler/ir/types.ts";
 
 const unitRoundoff = 2 ** -24;
@@ -140,23 +140,7 @@ function ownRoundings(graph: Graph, node: Node): number {
 /** Bound on the error of exp, erf, ... on any target, in units in the last place. */
 const ulpsOfFunctions = 8;
 
-const approximated: ReadonlySet<UnaryOperator> = new Set<UnaryOperator>([
-  "exp",
-  "log",
-  "sin",
-  "cos",
-  "tan",
-  "asin",
-  "acos",
-  "atan",
-  "sinh",
-  "cosh",
-  "tanh",
-  "asinh",
-  "acosh",
-  "atanh",
-  "erf",
-]);
+const approximated: ReadonlySet<UnaryOperator> = new Set(elementaryFunctions);
 
 function approximations(expression: Expression): number {
   const inner = parts(expression).reduce((sum, part) => sum + approximations(part), 0);

@@ -2,7 +2,6 @@
 
 import binaryen from "binaryen";
 import { InvariantError } from "../../compiler/diagnostics.ts";
-import { printExtent } from "../../compiler/ir/extent.ts";
 import { regionOrigin, regionOutputs } from "../region.ts";
 import type { WasmVariant } from "./kernel.ts";
 import type { WasmProgram, WasmStep } from "./program.ts";
@@ -52,11 +51,6 @@ function oneLine(text: string): string {
 
 function indent(text: string): string {
   return text.split("\n").map((line) => (line === "" ? line : `  ${line}`)).join("\n");
-}
-
-/** Shape of a port as readers write it. */
-export function printShape(shape: readonly Parameters<typeof printExtent>[0][]): string {
-  return `[${shape.map(printExtent).join(",")}]`;
 }
 
 function featuresOf(variant: WasmVariant): number {

@@ -6,7 +6,7 @@ import { formatBits, type NumberFormat } from "../../numeric/number_format.ts";
 import { type PlainTensor, plainTensor } from "../../ir/tensor.ts";
 import { dataTypeText, elementKind } from "./element_kind.ts";
 import { type ExternalData, noExternalData } from "./external_data.ts";
-import { dataTypes, type TensorProto } from "./proto.ts";
+import type { TensorProto } from "./proto.ts";
 
 /** A tensor as it is held, with the number format where its elements are codes. */
 export interface LoadedTensor {
@@ -130,9 +130,4 @@ function typedData(proto: TensorProto, element: ElementType) {
     case "bool":
       return Uint8Array.from(proto.int32s ?? [], (value) => (value === 0 ? 0 : 1));
   }
-}
-
-/** Whether a data type is one that this build can hold at all. */
-export function isSupportedType(dataType: number): boolean {
-  return dataType !== dataTypes.string && elementKind(dataType) !== undefined;
 }

@@ -1,6 +1,6 @@
 /** Linear nodes with constant weights: what regions have as sources and sinks. */
 
-import type { Node, NodeOf, ValueName } from "../../ir/node.ts";
+import type { Node, NodeOf } from "../../ir/node.ts";
 import type { GraphView } from "../view.ts";
 import type { ChannelTensor } from "./region.ts";
 
@@ -73,9 +73,4 @@ export function outputAxis(view: GraphView, node: LinearNode): number {
 export function inputAxis(view: GraphView, node: LinearNode): number {
   const rank = view.typeOf(node.inputs[0]).shape.length;
   return node.op === "conv" && node.attributes.layout === "channelsFirst" ? 1 : rank - 1;
-}
-
-/** The constant behind a value, when nothing but a constant makes it. */
-export function isConstant(view: GraphView, value: ValueName): boolean {
-  return view.constantOf(value) !== undefined;
 }

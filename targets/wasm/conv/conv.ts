@@ -2,9 +2,9 @@
 
 import { typeOf } from "../../../compiler/ir/graph.ts";
 import { schemeOf } from "../../../compiler/ir/types.ts";
-import { type Region, regionOutputs } from "../../region.ts";
+import type { Region } from "../../region.ts";
 import { constantNode } from "../dot/constants.ts";
-import { contractionExtras, planFinish } from "../dot/finish.ts";
+import { regionFinish } from "../dot/finish.ts";
 import { convView, quantizedMatrix } from "../dot/matrix.ts";
 import { selectDot } from "../dot/matmul.ts";
 import type { Declined, DotProblem } from "../dot/problem.ts";
@@ -62,18 +62,7 @@ export function convProblem(region: Region, { graph, symbols }: SelectContext): 
     space: rows.space,
     source: dense ? undefined : windowSource(geometry, groups, entryBytes),
     sums: result.kind === "real" ? "real" : "integer",
-    finishOf: (panelColumns, columns = view.groupColumns) =>
-      planFinish({
-        graph,
-        result,
-        extras: contractionExtras(rest, hasBias, result),
-        epilogue: region.epilogue,
-        output: regionOutputs(region)[0],
-        strides: rows.strides,
-        columns,
-        width: view.columns,
-        panelColumns,
-      }),
+    finishOf: regionFinish({ graph, region, rest, hasBias, result, strides: rows.strides, view }),
   };
   return { problem, geometry };
 }

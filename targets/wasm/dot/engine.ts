@@ -19,7 +19,7 @@ import {
   whileLoop,
 } from "../text.ts";
 import type { Finish } from "./finish.ts";
-import { extentText, type RowSpace } from "./rows.ts";
+import type { RowSpace } from "./rows.ts";
 
 /**
  * The arithmetic of one family. Panels hold `panelColumns` columns of the weights in `panelBytes` bytes, one after the
@@ -109,11 +109,6 @@ export function dotLoops(loops: DotLoops): Lines {
   ];
 }
 
-/** Sets `$rows`, which `dotLoops` reads. */
-export function setRows(space: RowSpace): string {
-  return set("rows", extentText(space.rows));
-}
-
 function panelLoop(panels: number, core: DotCore, body: Lines): Lines {
   const end = panels * core.panelColumns;
   return repeatWhile("panels", op("i32.lt_u", get("panel_column"), constant(end)), [
@@ -192,13 +187,6 @@ function tileSizes(loops: DotLoops, limit: number): number[] {
     rests = rests?.map((rest) => rest % size);
   }
   return sizes;
-}
-
-/** A body for one row, and another for more. */
-export function splitOnSingleRow(space: RowSpace, single: Lines, more: Lines): Lines {
-  if (space.rowsBound === 1) return single;
-  if (isStatic(space.rows)) return more;
-  return ifThen(op("i32.eq", get("rows"), constant(1)), single, more);
 }
 
 export type CoreOf = (variant: WasmVariant) => DotCore;

@@ -6,10 +6,14 @@ import { schemeOf } from "../../../compiler/ir/types.ts";
 import { elementBytes, type ElementType } from "../../../compiler/numeric/element.ts";
 import { codeElement, formatName } from "../../../compiler/numeric/number_format.ts";
 import { expressionSize } from "../../../compiler/rewrite/expressions.ts";
+import { type Region, regionOutputs } from "../../region.ts";
 import type { KernelOperand } from "../kernel.ts";
 import { constant, get, type Lines } from "../text.ts";
 import { hasCalls, hasLanes, printVector } from "../vector_expression.ts";
 import { formula } from "./formula.ts";
+import type { MatrixView } from "./matrix.ts";
+import type { DotProblem } from "./problem.ts";
+import type { BroadcastStrides } from "./rows.ts";
 import {
   type ContractionExtras,
   type EpilogueLane,
@@ -151,4 +155,34 @@ function copySteps(steps: number, extras: ContractionExtras): Lines {
   const lines = [`(memory.copy ${get("y_steps")} ${get("out_step")} ${bytes})`];
   if (extras.outZero !== undefined) lines.push(`(memory.copy ${get("y_zeros")} ${get("out_zero")} ${bytes})`);
   return lines;
+}
+
+/** What a contraction's region and geometry tell of its finish; panels are chosen later. */
+export interface RegionFinish {
+  readonly graph: Graph;
+  readonly region: Region;
+  /** Inputs of the main node after its two operands. */
+  readonly rest: readonly ValueName[];
+  readonly hasBias: boolean;
+  readonly result: ContractionResult;
+  readonly strides: readonly BroadcastStrides[];
+  readonly view: MatrixView;
+}
+
+/** The finish of a region, by the panels that its kernel takes. */
+export function regionFinish(
+  { graph, region, rest, hasBias, result, strides, view }: RegionFinish,
+): DotProblem["finishOf"] {
+  return (panelColumns, columns = view.groupColumns) =>
+    planFinish({
+      graph,
+      result,
+      extras: contractionExtras(rest, hasBias, result),
+      epilogue: region.epilogue,
+      output: regionOutputs(region)[0],
+      strides,
+      columns,
+      width: view.columns,
+      panelColumns,
+    });
 }

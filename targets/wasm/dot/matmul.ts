@@ -3,10 +3,10 @@
 import { typeOf } from "../../../compiler/ir/graph.ts";
 import { schemeOf } from "../../../compiler/ir/types.ts";
 import { formatBits } from "../../../compiler/numeric/number_format.ts";
-import { type Region, regionOutputs } from "../../region.ts";
+import type { Region } from "../../region.ts";
 import type { KernelSelector, SelectContext, WasmKernel } from "../kernel.ts";
 import { constantNode } from "./constants.ts";
-import { contractionExtras, planFinish } from "./finish.ts";
+import { regionFinish } from "./finish.ts";
 import { selectFloat } from "./float_kernel.ts";
 import { selectInt8 } from "./int8_kernel.ts";
 import { matmulView, quantizedMatrix } from "./matrix.ts";
@@ -66,17 +66,6 @@ export function matmulProblem(region: Region, { graph, symbols }: SelectContext)
     matrix: quantizedMatrix(tensor, view, columnAxis, depthAxis),
     space: rows.space,
     sums: result.kind === "real" ? "real" : "integer",
-    finishOf: (panelColumns, columns = view.groupColumns) =>
-      planFinish({
-        graph,
-        result,
-        extras: contractionExtras(rest, hasBias, result),
-        epilogue: region.epilogue,
-        output: regionOutputs(region)[0],
-        strides: rows.strides,
-        columns,
-        width: view.columns,
-        panelColumns,
-      }),
+    finishOf: regionFinish({ graph, region, rest, hasBias, result, strides: rows.strides, view }),
   };
 }

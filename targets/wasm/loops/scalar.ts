@@ -104,7 +104,8 @@ function fitted(emitter: Emitter, element: ElementType, text: string): string {
   }
 }
 
-const exactFloatUnary: { readonly [Operator in UnaryOperator]?: string } = {
+/** Float operators that one instruction computes, on scalars and on lanes alike. */
+export const exactFloatUnary: { readonly [Operator in UnaryOperator]?: string } = {
   neg: "neg",
   abs: "abs",
   floor: "floor",

@@ -7,7 +7,7 @@ import type { Index, Scalar } from "../../loops/program.ts";
 import type { Emitter } from "./emitter.ts";
 import { gatherLanes, loadLanes, storeFour } from "./lane_memory.ts";
 import { laneStride } from "./lanes.ts";
-import { binaryOperation, tableLookup } from "./scalar.ts";
+import { binaryOperation, exactFloatUnary, tableLookup } from "./scalar.ts";
 import { clampOf, fits } from "./ranges.ts";
 import { floatText, isUnsigned } from "./types.ts";
 import { InvariantError } from "../../../compiler/diagnostics.ts";
@@ -141,18 +141,9 @@ function fittedLanes(emitter: Emitter, element: ElementType, lanes: string): str
   }
 }
 
-const exactUnary: { readonly [Operator in UnaryOperator]?: string } = {
-  neg: "neg",
-  abs: "abs",
-  floor: "floor",
-  ceil: "ceil",
-  round: "nearest",
-  trunc: "trunc",
-};
-
 function unaryLanes(emitter: Emitter, operator: UnaryOperator, element: ElementType, x: string): string {
   if (!isFloat(element)) return integerUnary(emitter, operator, element, x);
-  const exact = exactUnary[operator];
+  const exact = exactFloatUnary[operator];
   if (exact !== undefined) return `(f32x4.${exact} ${x})`;
   switch (operator) {
     case "sqrt":
