@@ -4,7 +4,10 @@ import type { SymbolTable } from "../../compiler/ir/extent.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { ValueName } from "../../compiler/ir/node.ts";
 import type { TensorRole } from "../../compiler/ir/tensor.ts";
+import type { PackedWeights } from "../plan/packed_weights.ts";
 import type { Region } from "../region.ts";
+
+export type { PackedWeights };
 
 /** Both variants stand in one artifact over the same weights; the runtime probes and picks. */
 export const wasmVariants = ["simd128", "relaxed"] as const;
@@ -18,17 +21,6 @@ export type WasmVariant = (typeof wasmVariants)[number];
  * Every part starts at a multiple of 16 bytes and may be read (not written) up to 15 bytes past its end.
  */
 export type ValuePart = TensorRole;
-
-/** Bytes that a kernel wants in weights.bin in its own order, made once at compile time. */
-export interface PackedWeights {
-  /** Equal keys mean equal bytes: constant hash plus layout with every parameter. */
-  readonly key: string;
-  /** Name of the layout and its numbers, for the manifest, e.g. `panel(rows=8, depth=32)`. */
-  readonly layout: string;
-  /** The constant value that is packed, for the manifest's tensor table. */
-  readonly value: ValueName;
-  readonly pack: () => Uint8Array<ArrayBuffer>;
-}
 
 export type KernelOperand =
   | { readonly kind: "value"; readonly value: ValueName; readonly part: ValuePart }

@@ -18,7 +18,8 @@ import { type Region, regionOrigin, regionOutputs } from "../region.ts";
 import { type PrintedStage, printStage } from "./loops/print.ts";
 import { accessOf, stagesOf } from "./loops/stages.ts";
 import { identifier } from "./names.ts";
-import { elementWords, type Memory } from "./storage.ts";
+import type { Memory } from "./kernel.ts";
+import { elementWords } from "./storage.ts";
 
 /** A shader: one module with one entry point of its name. Calls of equal text share it. */
 export interface WgslKernel {

@@ -11,14 +11,12 @@
  */
 
 import { elementBytes, type ElementType } from "../../compiler/numeric/element.ts";
+import type { Memory } from "./kernel.ts";
 
 /** Words of one element of a value or state. */
 export function elementWords(element: ElementType): 1 | 2 {
   return elementBytes(element) === 8 ? 2 : 1;
 }
-
-/** Which buffer an operand lies in. Constants may need several bindings: `weights0`, `weights1`, ... */
-export type Memory = "arena" | "states" | `weights${number}`;
 
 /** Whether elements are packed into words. */
 export function isPacked(memory: Memory): boolean {

@@ -1,0 +1,13 @@
+/** The tuned kernel families of WebGPU: the one list that dispatch, tests and reports read. */
+
+import type { OpName } from "../../compiler/ir/node.ts";
+import type { KernelSelector } from "./kernel.ts";
+
+export interface KernelFamily {
+  readonly ops: readonly OpName[];
+  readonly select: KernelSelector;
+  readonly summary: string;
+}
+
+/** Tried in order; the first that takes a region makes its kernel. */
+export const kernelFamilies: readonly KernelFamily[] = [];
