@@ -1,13 +1,13 @@
 /** Prints a stage of a loop program as a WGSL compute shader. */
 
-import type { ElementType } from "../../../compiler/numeric/element.ts";
 import { walkIndex, walkScalar } from "../../loops/index.ts";
 import type { Index, LoopBuffer, LoopProgram, Scalar, Statement } from "../../loops/program.ts";
+import { accessors, wordLoad, wordStore } from "../accessors.ts";
+import type { Memory } from "../kernel.ts";
 import { libraryFor } from "../math/library.ts";
 import { safeName } from "../names.ts";
-import type { Memory } from "../kernel.ts";
 import { elementWords, isPacked } from "../storage.ts";
-import { heldAs, wgslType } from "../types.ts";
+import { wgslType } from "../types.ts";
 import { bare, indexText, scalarText } from "./scalar.ts";
 import { accessOf, type Space, type Stage } from "./stages.ts";
 
@@ -123,75 +123,6 @@ function symbolsStruct(names: readonly string[]): string[] {
   ];
 }
 
-function accessors(
-  buffer: LoopBuffer,
-  memory: Memory,
-  reads: ReadonlySet<string>,
-  writes: ReadonlySet<string>,
-): string[] {
-  const { name, element } = buffer;
-  const at = `call.${safeName(name)}`;
-  const load = isPacked(memory) ? packedLoad(element, memory, at) : wordLoad(element, memory, `${at} + `);
-  return [
-    ...(reads.has(name) ? [`fn load_${name}(i: i32) -> ${wgslType(element)} {`, ...load, "}", ""] : []),
-    ...(writes.has(name)
-      ? [`fn store_${name}(i: i32, value: ${wgslType(element)}) {`, ...wordStore(element, memory, `${at} + `), "}", ""]
-      : []),
-  ];
-}
-
-function wordLoad(element: ElementType, memory: string, base: string): string[] {
-  switch (heldAs(element)) {
-    case "bool":
-      return [`  return ${memory}[${base}u32(i)] != 0u;`];
-    case "u32":
-      return [`  return ${memory}[${base}u32(i)];`];
-    case "i32":
-    case "f32":
-      return [`  return bitcast<${wgslType(element)}>(${memory}[${base}u32(i)]);`];
-    default:
-      return [`  let at = ${base}2u * u32(i);`, `  return vec2<u32>(${memory}[at], ${memory}[at + 1u]);`];
-  }
-}
-
-function wordStore(element: ElementType, memory: string, base: string): string[] {
-  switch (heldAs(element)) {
-    case "bool":
-      return [`  ${memory}[${base}u32(i)] = u32(value);`];
-    case "u32":
-      return [`  ${memory}[${base}u32(i)] = value;`];
-    case "i32":
-    case "f32":
-      return [`  ${memory}[${base}u32(i)] = bitcast<u32>(value);`];
-    default:
-      return [`  let at = ${base}2u * u32(i);`, `  ${memory}[at] = value.x;`, `  ${memory}[at + 1u] = value.y;`];
-  }
-}
-
-/** Elements as they lie in weights.bin. */
-function packedLoad(element: ElementType, memory: string, at: string): string[] {
-  const byte = `${memory}[${at} + (u32(i) >> 2u)]`;
-  const half = `${memory}[${at} + (u32(i) >> 1u)]`;
-  switch (element) {
-    case "bool":
-      return [`  return extractBits(${byte}, 8u * (u32(i) & 3u), 8u) != 0u;`];
-    case "u8":
-      return [`  return extractBits(${byte}, 8u * (u32(i) & 3u), 8u);`];
-    case "i8":
-      return [`  return extractBits(bitcast<i32>(${byte}), 8u * (u32(i) & 3u), 8u);`];
-    case "u16":
-      return [`  return extractBits(${half}, 16u * (u32(i) & 1u), 16u);`];
-    case "i16":
-      return [`  return extractBits(bitcast<i32>(${half}), 16u * (u32(i) & 1u), 16u);`];
-    case "f16":
-      return [`  return f16_decode(extractBits(${half}, 16u * (u32(i) & 1u), 16u));`];
-    case "bf16":
-      return [`  return bitcast<f32>(extractBits(${half}, 16u * (u32(i) & 1u), 16u) << 16u);`];
-    default:
-      return wordLoad(element, memory, `${at} + `);
-  }
-}
-
 function privateArray({ name, element, extent }: ArrayStatement): string[] {
   const type = wgslType(element);
   return [
@@ -290,7 +221,8 @@ function sizeConstants(body: readonly Statement[], stage: Stage): string[] {
   return [...sizes].map(([variable, size]) => `const ${sizeName(variable)} = ${Math.max(0, size)};`);
 }
 
-function printStatements(
+/** Lines of statements; loops of a lone invocation are written out. */
+export function printStatements(
   statements: readonly Statement[],
   assigned: ReadonlySet<string>,
   isAlone = false,
@@ -377,7 +309,8 @@ function arraysOf(statements: readonly Statement[]): readonly ArrayStatement[] {
   });
 }
 
-function assignedVariables(statements: readonly Statement[]): ReadonlySet<string> {
+/** Variables that statements assign again: they are `var`. */
+export function assignedVariables(statements: readonly Statement[]): ReadonlySet<string> {
   const names = new Set<string>();
   const visit = (statement: Statement): void => {
     if (statement.kind === "assign") names.add(statement.variable);
