@@ -13,6 +13,7 @@ import { foldBatchNorm } from "./fold/fold_batch_norm.ts";
 import { foldBias } from "./fold/fold_bias.ts";
 import { foldPad } from "./fold/fold_pad.ts";
 import { integerArithmetic } from "./integer/integer_arithmetic.ts";
+import { decodeWeights } from "./quantize/decode_weights.ts";
 import { quantizeActivations } from "./quantize/quantize_activations.ts";
 import { quantizeWeights } from "./quantize/quantize_weights.ts";
 import { encodeMigrated } from "./migrate/encode_migrated.ts";
@@ -40,6 +41,7 @@ export const preparation: readonly Pass[] = [
 
 /** What recipes choose from, in the order that the methods depend on. */
 export const methods: readonly Pass[] = [
+  decodeWeights,
   foldNormGain,
   rotate,
   migrateQuantStep,

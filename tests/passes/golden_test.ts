@@ -12,6 +12,7 @@ import type { Json } from "../../compiler/rewrite/options.ts";
 import { type PassResult, plainContext } from "../../compiler/rewrite/pass.ts";
 import { completion, passes, preparation } from "../../passes/mod.ts";
 import { integerArithmetic } from "../../passes/integer/integer_arithmetic.ts";
+import { decodeWeights } from "../../passes/quantize/decode_weights.ts";
 import { quantizeActivations } from "../../passes/quantize/quantize_activations.ts";
 import { quantizeWeights } from "../../passes/quantize/quantize_weights.ts";
 import { assertGolden, goldenFiles, goldenPath, readGolden } from "../support/golden.ts";
@@ -66,7 +67,14 @@ function filesOf(folder: string): readonly string[] {
 }
 
 /** Passes over samples or over regions of whole models are tested on such, beside the passes. */
-const withGoldens = [...preparation, ...completion, quantizeWeights, quantizeActivations, integerArithmetic];
+const withGoldens = [
+  ...preparation,
+  ...completion,
+  decodeWeights,
+  quantizeWeights,
+  quantizeActivations,
+  integerArithmetic,
+];
 
 Deno.test("every pass that rewrites locally has golden files", () => {
   for (const pass of withGoldens) {
