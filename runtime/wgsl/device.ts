@@ -1,9 +1,11 @@
 /** Finds the GPU, and turns its failures into errors that say what to do. */
 
+import { usedFeatures } from "./variants.ts";
+
 /** GPUBufferUsage and GPUMapMode of the WebGPU specification. */
 export const usage = { mapRead: 1, copySource: 4, copyTarget: 8, uniform: 64, storage: 128 } as const;
 
-/** Asks for a device with the adapter's own limits on buffers. */
+/** Asks for a device with the adapter's own limits on buffers and the features that kernels use. */
 export async function openDevice(name: string): Promise<GPUDevice> {
   const gpu: GPU | undefined = globalThis.navigator?.gpu;
   if (gpu === undefined) {
@@ -18,7 +20,11 @@ export async function openDevice(name: string): Promise<GPUDevice> {
     );
   }
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
-  return await adapter.requestDevice({ requiredLimits: { maxBufferSize, maxStorageBufferBindingSize } });
+  const requiredFeatures = usedFeatures.filter((feature) => adapter.features.has(feature));
+  return await adapter.requestDevice({
+    requiredFeatures,
+    requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
+  });
 }
 
 /** Runs `work`; a validation error or lack of memory rejects with `what` in front. */

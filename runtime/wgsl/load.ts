@@ -6,6 +6,7 @@ import { checked, openDevice, usage } from "./device.ts";
 import { createGpuModel } from "./model.ts";
 import { createProgram } from "./program.ts";
 import type { GpuSpec } from "./spec.ts";
+import { featuresOf, variantFor, variantName } from "./variants.ts";
 
 /** Loads the model that `spec` describes from the folder `home`. Rejects with an Error that says what is wrong. */
 export async function loadModel(spec: GpuSpec, home: string | URL, options: LoadOptions = {}): Promise<Model> {
@@ -29,11 +30,16 @@ export async function loadModel(spec: GpuSpec, home: string | URL, options: Load
       readInto(url, bytes.subarray(0, total), signal, (loaded) => onProgress?.({ loaded, total })),
     ]);
     if (verify && globalThis.crypto?.subtle !== undefined) await checkDigest(bytes.subarray(0, total), spec, url);
-    const missing = spec.kernels.find(({ name }) => !shaders.has(name));
-    if (missing !== undefined) throw new Error(`${spec.shaders} is damaged: it lacks the kernel "${missing.name}"`);
+    const features = featuresOf(device);
+    const chosen = spec.kernels.map((kernel) => {
+      const variant = variantFor(kernel, features);
+      const name = variantName(kernel.name, kernel.variants[variant]);
+      const text = shaders.get(name);
+      if (text === undefined) throw new Error(`${spec.shaders} is damaged: it lacks the kernel "${name}"`);
+      return { variant, text };
+    });
     const weights = await uploadWeights(device, spec.name, bytes);
-    const texts = spec.kernels.map(({ name }) => shaders.get(name) ?? "");
-    const program = await createProgram(device, spec, weights, texts, new Map());
+    const program = await createProgram(device, spec, weights, chosen, new Map());
     signal?.throwIfAborted();
     return createGpuModel(spec, {
       program,

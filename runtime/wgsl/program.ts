@@ -5,7 +5,6 @@ import type { Count, GpuPort, GpuSpec } from "./spec.ts";
 
 type Symbols = Readonly<Record<string, number>>;
 
-const workgroupSize = 64;
 const mostGroups = 65535;
 /** Offsets of uniform bindings are multiples of this. */
 const uniformStride = 256;
@@ -20,18 +19,24 @@ export interface GpuProgram {
 /** Pipelines by shader text: graphs that share kernels share them on one device. */
 export type PipelineCache = Map<string, Promise<GPUComputePipeline>>;
 
-/** Makes everything ready to run. `weights` holds weights.bin, `shaders` the text of each kernel. */
+/** The variant of a kernel that runs here. */
+export interface ChosenShader {
+  readonly variant: number;
+  readonly text: string;
+}
+
+/** Makes everything ready to run. `weights` holds weights.bin, `shaders` the chosen text of each kernel. */
 export async function createProgram(
   device: GPUDevice,
   spec: GpuSpec,
   weights: GPUBuffer,
-  shaders: readonly string[],
+  shaders: readonly ChosenShader[],
   cache: PipelineCache,
 ): Promise<GpuProgram> {
   const pipelines = await Promise.all(
-    spec.kernels.map(({ name }, index) => pipelineOf(device, name, shaders[index], cache)),
+    spec.kernels.map(({ name }, index) => pipelineOf(device, name, shaders[index].text, cache)),
   );
-  return await checked(device, `Model "${spec.name}"`, () => buildProgram(device, spec, weights, pipelines));
+  return await checked(device, `Model "${spec.name}"`, () => buildProgram(device, spec, weights, pipelines, shaders));
 }
 
 function pipelineOf(device: GPUDevice, name: string, code: string, cache: PipelineCache): Promise<GPUComputePipeline> {
@@ -51,6 +56,7 @@ function buildProgram(
   spec: GpuSpec,
   weights: GPUBuffer,
   pipelines: readonly GPUComputePipeline[],
+  shaders: readonly ChosenShader[],
 ): GpuProgram {
   const storage = usage.storage | usage.copyTarget | usage.copySource;
   const uniform = usage.uniform | usage.copyTarget;
@@ -89,13 +95,12 @@ function buildProgram(
   const encode = (values: Symbols) => {
     const encoder = device.createCommandEncoder();
     const pass = encoder.beginComputePass();
-    spec.steps.forEach(({ kernel, threads }, index) => {
-      const count = Math.ceil(Math.max(...threads.map((extents) => productAt(extents, values))) / workgroupSize);
-      if (count === 0) return;
-      const rows = Math.ceil(count / mostGroups);
+    spec.steps.forEach(({ kernel, workgroups }, index) => {
+      const counts = workgroups[shaders[kernel].variant].map((count) => countAt(count, values));
+      if (counts.some((count) => count === 0)) return;
       pass.setPipeline(pipelines[kernel]);
       pass.setBindGroup(0, groups[index]);
-      pass.dispatchWorkgroups(Math.ceil(count / rows), rows);
+      pass.dispatchWorkgroups(...spread(counts));
     });
     pass.end();
     let at = 0;
@@ -158,6 +163,9 @@ export function countAt(count: Count, symbols: Symbols): number {
   }
 }
 
-function productAt(extents: readonly Count[], symbols: Symbols): number {
-  return extents.reduce<number>((product, extent) => product * countAt(extent, symbols), 1);
+/** x, y and z of a dispatch. */
+function spread([x, y, z = 1]: readonly number[]): [number, number, number] {
+  if (y !== undefined) return [x, y, z];
+  const rows = Math.ceil(x / mostGroups);
+  return [Math.ceil(x / rows), rows, 1];
 }

@@ -24,14 +24,19 @@ export interface GpuStep {
   readonly starts: readonly number[];
   /** Bytes of the weights that it binds: offset, length. */
   readonly windows: readonly (readonly [number, number])[];
-  /** Extents whose product is the number of invocations; the largest product counts. */
-  readonly threads: readonly (readonly Count[])[];
+  /**
+   * Workgroups of each variant: x, y and z, or one number, which is spread over x and y where x cannot hold it. A step of
+   * none is left out.
+   */
+  readonly workgroups: readonly (readonly Count[])[];
 }
 
 export interface GpuKernel {
   readonly name: string;
   /** Which of arena (1), states (2) and symbols (4) it binds. */
   readonly uses: number;
+  /** What each variant needs of the device, the best first; the last needs nothing. */
+  readonly variants: readonly (readonly string[])[];
 }
 
 export interface GpuSpec {

@@ -1,6 +1,7 @@
 /** Index arithmetic: constructors that fold constants, and the affine form that printers read strides from. */
 
-import { type Extent, isStatic } from "../../compiler/ir/extent.ts";
+import { type Extent, isStatic, type SymbolTable } from "../../compiler/ir/extent.ts";
+import { InvariantError } from "../../compiler/diagnostics.ts";
 import type { Index, Scalar } from "./program.ts";
 
 export function variable(name: string): Index {
@@ -79,6 +80,40 @@ export function clampIndex(x: Index, low: Index, high: Index): Index {
 /** Σ indices[axis] * strides[axis]. */
 export function dotIndex(indices: readonly Index[], strides: readonly number[]): Index {
   return indices.reduce<Index>((sum, index, axis) => addIndex(sum, mulIndex(index, strides[axis])), 0);
+}
+
+/** The number that an index of symbols alone stands for. */
+export function indexValue(index: Index, symbols: Readonly<Record<string, number>>): number {
+  if (typeof index === "number") return index;
+  switch (index.kind) {
+    case "symbol":
+      return symbols[index.name];
+    case "variable":
+    case "scalar":
+      throw new InvariantError("The index depends on a variable");
+    default: {
+      const [x, y] = [indexValue(index.x, symbols), indexValue(index.y, symbols)];
+      switch (index.kind) {
+        case "add":
+          return x + y;
+        case "mul":
+          return x * y;
+        case "div":
+          return Math.floor(x / y);
+        case "rem":
+          return x % y;
+        case "min":
+          return Math.min(x, y);
+        case "max":
+          return Math.max(x, y);
+      }
+    }
+  }
+}
+
+/** Every symbol at its bound. */
+export function largestSymbols(table: SymbolTable): Readonly<Record<string, number>> {
+  return Object.fromEntries(Object.entries(table).map(([name, { max }]) => [name, max]));
 }
 
 /** constant + Σ coefficient * variable + Σ coefficient * opaque. */

@@ -7,10 +7,11 @@ import { openDevice } from "../../runtime/wgsl/device.ts";
 import { uploadWeights } from "../../runtime/wgsl/load.ts";
 import { createGpuModel } from "../../runtime/wgsl/model.ts";
 import { createProgram, type PipelineCache } from "../../runtime/wgsl/program.ts";
+import { featuresOf, variantFor } from "../../runtime/wgsl/variants.ts";
 import { gatherOutputs, portInputs } from "../wasm/run_program.ts";
-import { lowerWgsl, type WgslProgram } from "./program.ts";
+import { type KernelChoice, lowerWgsl, type WgslProgram } from "./program.ts";
 import { gpuSpec } from "./spec.ts";
-import { wgslFusesEpilogue } from "./select.ts";
+import { wgslKernels } from "./select.ts";
 
 /** A program on the GPU: call `run` again to go on from its states. */
 export interface RunningGpuProgram {
@@ -30,15 +31,20 @@ export function gpuDevice(): Promise<GPUDevice | undefined> {
 }
 
 /** Compiles a graph for `gpuDevice()`. */
-export async function startOnGpu(graph: Graph): Promise<RunningGpuProgram> {
+export async function startOnGpu(graph: Graph, choice: KernelChoice = wgslKernels): Promise<RunningGpuProgram> {
   const device = await gpuDevice();
   if (device === undefined) throw new Error("There is no WebGPU adapter");
-  const program = lowerWgsl(graph, wgslFusesEpilogue);
+  const program = lowerWgsl(graph, choice);
   const spec = gpuSpec(program, { weights: "", weightsSha256: "", shaders: "", selfTest: "" });
   const bytes = new Uint8Array(Math.ceil(program.weightsBytes / 4) * 4);
   for (const { offset, bytes: part } of program.weights) bytes.set(part, offset);
   const weights = await uploadWeights(device, graph.name, bytes);
-  const running = await createProgram(device, spec, weights, program.kernels.map(({ text }) => text), pipelines);
+  const features = featuresOf(device);
+  const chosen = program.shaders.map(({ variants }, index) => {
+    const variant = variantFor(spec.kernels[index], features);
+    return { variant, text: variants[variant].text };
+  });
+  const running = await createProgram(device, spec, weights, chosen, pipelines);
   const dispose = () => {
     running.dispose();
     weights.destroy();
@@ -60,8 +66,9 @@ export async function startOnGpu(graph: Graph): Promise<RunningGpuProgram> {
 export async function runOnGpu(
   graph: Graph,
   inputs: Readonly<Record<string, Tensor>>,
+  choice: KernelChoice = wgslKernels,
 ): Promise<Record<string, Tensor>> {
-  const running = await startOnGpu(graph);
+  const running = await startOnGpu(graph, choice);
   try {
     return await running.run(inputs);
   } finally {

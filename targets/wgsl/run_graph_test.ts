@@ -10,7 +10,7 @@ import { allSamples, randomInputs } from "../../tests/support/op_samples.ts";
 import { uniform } from "../../tests/support/random.ts";
 import { lowerWgsl } from "./program.ts";
 import { gpuDevice, runOnGpu, startOnGpu } from "./run_graph.ts";
-import { wgslFusesEpilogue } from "./select.ts";
+import { wgslKernels } from "./select.ts";
 import { shaderFile } from "./spec.ts";
 
 /** Registers a test that needs a GPU; without one a line says so. */
@@ -87,11 +87,12 @@ async function assertEqual(graph: Graph, inputs: Parameters<typeof runOnGpu>[1])
 
 Deno.test("kernels are named after source nodes and no region takes more dispatches than it has dependent loops", () => {
   for (const { name, graph } of allSamples()) {
-    const program = lowerWgsl(graph, wgslFusesEpilogue);
+    const program = lowerWgsl(graph, wgslKernels);
     const text = shaderFile(program);
-    for (const kernel of program.kernels) {
-      assert.ok(text.includes(`// kernel: ${kernel.name}\n`), name);
-      assert.match(kernel.text, new RegExp(`^// .*[^]*fn ${kernel.name}\\(`));
+    for (const shader of program.shaders) {
+      assert.ok(text.includes(`// kernel: ${shader.name}\n`), name);
+      for (const variant of shader.variants) assert.match(variant.text, new RegExp(`^// .*[^]*fn ${shader.name}\\(`));
+      assert.deepEqual(shader.variants[shader.variants.length - 1].needs, [], name);
     }
     assert.ok(program.steps.every(({ windows }) => windows.length <= 6), name);
   }

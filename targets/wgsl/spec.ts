@@ -2,6 +2,7 @@
 
 import { InvariantError } from "../../compiler/diagnostics.ts";
 import type { Count, GpuPort, GpuSpec } from "../../runtime/wgsl/spec.ts";
+import { variantName } from "../../runtime/wgsl/variants.ts";
 import type { Index } from "../loops/program.ts";
 import { capacityOf, positionsPerRun } from "../wasm/spec.ts";
 import type { WgslPort, WgslProgram } from "./program.ts";
@@ -15,8 +16,8 @@ export interface SpecFiles {
 }
 
 export function gpuSpec(program: WgslProgram, files: SpecFiles): GpuSpec {
-  const { graph, kernels } = program;
-  const indexOf = new Map(kernels.map((kernel, index) => [kernel, index]));
+  const { graph, shaders } = program;
+  const indexOf = new Map(shaders.map((shader, index) => [shader, index]));
   return {
     name: graph.name,
     symbols: graph.symbols,
@@ -27,15 +28,16 @@ export function gpuSpec(program: WgslProgram, files: SpecFiles): GpuSpec {
     advance: positionsPerRun(graph),
     capacity: capacityOf(graph),
     uncut: graph.states.find(({ axis }) => axis < 0)?.name ?? null,
-    kernels: kernels.map(({ name, memories, usesSymbols }) => ({
+    kernels: shaders.map(({ name, memories, usesSymbols, variants }) => ({
       name,
       uses: Number(memories.includes("arena")) + 2 * Number(memories.includes("states")) + 4 * Number(usesSymbols),
+      variants: variants.map(({ needs }) => needs),
     })),
-    steps: program.steps.map(({ kernel, starts, windows, threads }) => ({
-      kernel: indexOf.get(kernel) ?? unknownKernel(kernel.name),
+    steps: program.steps.map(({ shader, starts, windows, workgroups }) => ({
+      kernel: indexOf.get(shader) ?? unknownKernel(shader.name),
       starts,
       windows: windows.map(({ offset, bytes }) => [offset, bytes] as const),
-      threads: threads.map((extents) => extents.map(countOf)),
+      workgroups: workgroups.map((extents) => extents.map(countOf)),
     })),
     weights: { file: files.weights, bytes: program.weightsBytes, sha256: files.weightsSha256 },
     shaders: files.shaders,
@@ -43,11 +45,13 @@ export function gpuSpec(program: WgslProgram, files: SpecFiles): GpuSpec {
   };
 }
 
-/** Text of all kernels, each after a line with its name. */
-export function shaderFile(program: WgslProgram): string {
+/** Text of all kernels in all variants, each after a line with its name and what it needs. */
+export function shaderFile({ graph, shaders }: WgslProgram): string {
   return [
-    `// Kernels of ${program.graph.name.replace(/\s+/g, " ")}: one shader module each.`,
-    ...program.kernels.map(({ name, text }) => `// kernel: ${name}\n${text}`),
+    `// Kernels of ${graph.name.replace(/\s+/g, " ")}: one shader module each.`,
+    ...shaders.flatMap(({ name, variants }) =>
+      variants.map(({ needs, text }) => `// kernel: ${variantName(name, needs)}\n${text}`)
+    ),
   ].join("\n");
 }
 

@@ -1,12 +1,12 @@
 /** Prints a stage of a loop program as a WGSL compute shader. */
 
-import { walkIndex, walkScalar } from "../../loops/index.ts";
-import type { Index, LoopBuffer, LoopProgram, Scalar, Statement } from "../../loops/program.ts";
+import type { SymbolTable } from "../../../compiler/ir/extent.ts";
+import { addIndex, divIndex, indexValue, largestSymbols, maxIndex, mulIndex, subIndex } from "../../loops/index.ts";
+import type { Index, LoopBuffer, LoopProgram, Statement } from "../../loops/program.ts";
 import { accessors, wordLoad, wordStore } from "../accessors.ts";
-import type { Memory } from "../kernel.ts";
-import { libraryFor } from "../math/library.ts";
+import type { WgslDispatch, WgslOperand } from "../kernel.ts";
 import { safeName } from "../names.ts";
-import { elementWords, isPacked } from "../storage.ts";
+import { elementWords } from "../storage.ts";
 import { wgslType } from "../types.ts";
 import { bare, indexText, scalarText } from "./scalar.ts";
 import { accessOf, type Space, type Stage } from "./stages.ts";
@@ -24,103 +24,47 @@ const mostWrittenOut = 16;
 
 export type ArrayStatement = Extract<Statement, { kind: "array" }>;
 
-/** An array of each invocation that lies in the arena. */
-export interface Scratch {
-  readonly name: string;
-  /** Words of one invocation. */
-  readonly words: number;
-}
-
-/** A printed stage, but for its name. */
-export interface PrintedStage {
-  /** Buffers that it touches, then its scratch: the words of `Call`, in order. */
-  readonly buffers: readonly LoopBuffer[];
-  readonly scratch: readonly Scratch[];
-  readonly memories: readonly Memory[];
-  readonly usesSymbols: boolean;
-  /** Extents of each space's loops; the number of invocations is the largest product. */
-  readonly threads: readonly (readonly Index[])[];
-  readonly text: (name: string) => string;
-}
-
-/** Binding numbers of a kernel's group 0; weights windows follow from `weights` on. */
-export const bindings = { call: 0, symbols: 1, arena: 2, states: 3, weights: 4 } as const;
-
-export function bindingOf(memory: Memory): number {
-  if (memory === "arena" || memory === "states") return bindings[memory];
-  return bindings.weights + Number(memory.slice("weights".length));
-}
-
-export function printStage(
-  program: LoopProgram,
-  stage: Stage,
-  memoryOf: (buffer: LoopBuffer) => Memory,
-  symbols: readonly string[],
-): PrintedStage {
+/** The dispatch of a stage. */
+export function stageDispatch(program: LoopProgram, stage: Stage, table: SymbolTable): WgslDispatch {
   const body = stage.spaces.flatMap((space) => space.body);
   const { reads, writes } = accessOf(body);
   const buffers = program.buffers.filter(({ name }) => reads.has(name) || writes.has(name));
   const arrays = arraysOf(body);
   const isPrivate =
     arrays.reduce((sum, { element, extent }) => sum + 4 * elementWords(element) * extent, 0) <= privateBytes;
-  const scratch = isPrivate
-    ? []
-    : arrays.map(({ name, element, extent }) => ({ name, words: extent * elementWords(element) }));
-  const memories = [...new Set([...buffers.map(memoryOf), ...(scratch.length > 0 ? ["arena" as const] : [])])].sort();
-  const usesSymbols = readsSymbols(stage);
+  const threads = stage.spaces
+    .map(({ loops }) => loops.reduce<Index>((product, { from, to }) => mulIndex(product, subIndex(to, from)), 1))
+    .reduce(maxIndex);
+  const most = indexValue(threads, largestSymbols(table));
+  const scratch = isPrivate ? [] : arrays.map(({ name, element, extent }): WgslOperand => ({
+    kind: "scratch",
+    name,
+    words: extent * elementWords(element) * most,
+  }));
   const isAlone = stage.spaces.every(({ loops }) => loops.length === 0);
   const statements = printStatements(body, assignedVariables(body), isAlone);
-  const code = [
-    ...buffers.flatMap((buffer) => accessors(buffer, memoryOf(buffer), reads, writes)),
-    ...arrays.flatMap((array) => isPrivate ? privateArray(array) : scratchArray(array)),
-    ...entryLines(stage, scratch.length > 0, statements),
-  ].join("\n");
-  const header = [
-    ...program.algebra.map((line) => `// ${line.replace(/[\r\n]+/g, " ")}`),
-    ...callStruct([...buffers.map(({ name }) => name), ...scratch.map(({ name }) => name)]),
-    ...(usesSymbols ? symbolsStruct(symbols) : []),
-    ...memories.map((memory) =>
-      `@group(0) @binding(${bindingOf(memory)}) var<storage, ${
-        isPacked(memory) ? "read" : "read_write"
-      }> ${memory}: array<u32>;`
-    ),
-    ...sizeConstants(body, stage),
-    "",
-  ].join("\n");
-  const library = libraryFor(code);
   return {
-    buffers,
-    scratch,
-    memories,
-    usesSymbols,
-    threads: stage.spaces.map(({ loops }) => loops.map(({ from, to }) => extentOf(from, to))),
-    text: (name) => `${header}${code.replace("fn main(", `fn ${name}(`)}\n${library === "" ? "" : `\n${library}\n`}`,
+    operands: [...buffers.map(bufferOperand), ...scratch],
+    variants: [{
+      needs: [],
+      workgroups: [divIndex(addIndex(threads, workgroupSize - 1), workgroupSize)],
+      code: ({ entry, memoryOf }) =>
+        [
+          ...sizeConstants(body, stage),
+          "",
+          ...buffers.flatMap((buffer) => accessors(buffer, memoryOf(buffer.name), reads, writes)),
+          ...arrays.flatMap((array) => isPrivate ? privateArray(array) : scratchArray(array)),
+          ...entryLines(stage, entry, scratch.length > 0, statements),
+        ].join("\n"),
+    }],
   };
 }
 
-function extentOf(from: Index, to: Index): Index {
-  if (from === 0) return to;
-  return { kind: "add", x: to, y: { kind: "mul", x: from, y: -1 } };
-}
-
-/** Where each operand starts, in words of its memory. */
-function callStruct(names: readonly string[]): string[] {
-  return [
-    "// Where each operand starts, in words.",
-    "struct Call {",
-    ...names.map((name) => `  ${safeName(name)}: u32,`),
-    "}",
-    `@group(0) @binding(${bindings.call}) var<uniform> call: Call;`,
-  ];
-}
-
-function symbolsStruct(names: readonly string[]): string[] {
-  return [
-    "struct Symbols {",
-    ...names.map((name) => `  ${safeName(name)}: i32,`),
-    "}",
-    `@group(0) @binding(${bindings.symbols}) var<uniform> symbols: Symbols;`,
-  ];
+/** The operand of a kernel that a loop program's buffer is. */
+export function bufferOperand({ name, source, part }: LoopBuffer): WgslOperand {
+  return source.kind === "value"
+    ? { kind: "value", name, value: source.value, part }
+    : { kind: "state", name, state: source.state, part };
 }
 
 function privateArray({ name, element, extent }: ArrayStatement): string[] {
@@ -151,12 +95,12 @@ function scratchArray({ name, element, extent }: ArrayStatement): string[] {
   ];
 }
 
-function entryLines(stage: Stage, usesLane: boolean, body: readonly string[]): string[] {
+function entryLines(stage: Stage, entry: string, usesLane: boolean, body: readonly string[]): string[] {
   const single = stage.spaces.length === 1;
   const start = [
     ...(usesLane ? ["var<private> lane: u32;", ""] : []),
     `@compute @workgroup_size(${workgroupSize})`,
-    "fn main(",
+    `fn ${entry}(`,
     "  @builtin(workgroup_id) group: vec3<u32>,",
     "  @builtin(num_workgroups) groups: vec3<u32>,",
     "  @builtin(local_invocation_index) local: u32,",
@@ -319,37 +263,4 @@ export function assignedVariables(statements: readonly Statement[]): ReadonlySet
   };
   statements.forEach(visit);
   return names;
-}
-
-function readsSymbols({ spaces }: Stage): boolean {
-  let found = false;
-  const see = (part: { readonly kind: string }) => {
-    if (part.kind === "symbol") found = true;
-  };
-  const scalar = (part: Scalar) => walkScalar(part, see);
-  const index = (part: Index) => walkIndex(part, see);
-  const visit = (statement: Statement): void => {
-    switch (statement.kind) {
-      case "let":
-      case "assign":
-        return scalar(statement.value);
-      case "store":
-        index(statement.index);
-        return scalar(statement.value);
-      case "for":
-        index(statement.from);
-        index(statement.to);
-        return statement.body.forEach(visit);
-      case "if":
-        scalar(statement.condition);
-        return [...statement.then, ...statement.else].forEach(visit);
-      case "array":
-        return;
-    }
-  };
-  for (const { loops, body } of spaces) {
-    for (const { from, to } of loops) [from, to].forEach(index);
-    body.forEach(visit);
-  }
-  return found;
 }
