@@ -2,8 +2,8 @@
 
 import { allocate, decodeBf16, type ElementType, encodeBf16, integerRange, isFloat } from "../numeric/element.ts";
 import { codeElement, formatBits, type NumberFormat } from "../numeric/number_format.ts";
-import { type QuantScheme, roundStep, stepShape } from "../numeric/scheme.ts";
-import { type PlainTensor, plainTensor, sizeOf, type Tensor, tensorParts } from "./tensor.ts";
+import { outerScheme, type QuantScheme, roundStep, type StepFormat, stepShape } from "../numeric/scheme.ts";
+import { type PlainTensor, plainTensor, type QuantizedTensor, sizeOf, type Tensor, tensorParts } from "./tensor.ts";
 import { isStatic } from "./extent.ts";
 import type { TensorType } from "./types.ts";
 import { printNumber, type TextCursor } from "./text_cursor.ts";
@@ -74,10 +74,16 @@ function parseQuantized(
   const steps = stepShape(scheme, shape);
   const seed = parseSeed(cursor);
   if (seed !== undefined) return randomQuantized(scheme, element, shape, seed);
-  const roles = ["codes", "steps", ...(scheme.zeroPoint ? ["zeros"] : []), ...(scheme.offset ? ["offsets"] : [])];
+  const roles = [
+    "codes",
+    "steps",
+    ...(scheme.zeroPoint ? ["zeros"] : []),
+    ...(scheme.offset ? ["offsets"] : []),
+    ...(scheme.outer ? ["outerSteps"] : []),
+  ];
   const start = cursor.skipSpace();
   let codes: PlainTensor | undefined;
-  const parts: { steps?: PlainTensor<"f32">; zeros?: PlainTensor<"i32">; offsets?: PlainTensor<"f32"> } = {};
+  const parts: { -readonly [Part in "steps" | "zeros" | "offsets" | "outerSteps"]?: QuantizedTensor[Part] } = {};
   cursor.list("{", "}", () => {
     const at = cursor.skipSpace();
     const role = cursor.word(`one of ${roles.join(", ")}`);
@@ -86,11 +92,14 @@ function parseQuantized(
     if (role === "codes") codes = parseEntries(cursor, codeElement(scheme.format), shape);
     else if (role === "zeros") parts.zeros = parseEntries(cursor, "i32", steps);
     else if (role === "steps") parts.steps = parseEntries(cursor, "f32", steps);
-    else parts.offsets = parseEntries(cursor, "f32", steps);
+    else if (role === "outerSteps") {
+      parts.outerSteps = parseEntries(cursor, "f32", stepShape(outerScheme(scheme), shape));
+    } else parts.offsets = parseEntries(cursor, "f32", steps);
   });
   if (codes === undefined || parts.steps === undefined) return cursor.fault("codes or steps are absent", start);
   if (scheme.zeroPoint && parts.zeros === undefined) cursor.fault("zeros are absent", start);
   if (scheme.offset && parts.offsets === undefined) cursor.fault("offsets are absent", start);
+  if (scheme.outer && parts.outerSteps === undefined) cursor.fault("outerSteps are absent", start);
   return { kind: "quantized", scheme, element, shape, codes, ...parts, steps: parts.steps };
 }
 
@@ -171,7 +180,7 @@ function randomEntry(element: ElementType, next: () => number): number {
   return Math.floor(256 * next()) - (integerRange(element).min < 0n ? 128 : 0);
 }
 
-/** Every code of the format is equally likely; steps lie in [1/64, 1/32), zeros are codes, offsets lie in [-1, 1). */
+/** Every code of the format is equally likely; steps lie in [1/64, 1/32) or 1..16, zeros are codes, offsets lie in [-1, 1). */
 function randomQuantized(
   scheme: QuantScheme,
   element: ElementType,
@@ -182,20 +191,25 @@ function randomQuantized(
   const steps = stepShape(scheme, shape);
   const codes = allocate(codeElement(scheme.format), sizeOf(shape));
   for (let index = 0; index < codes.length; index++) codes[index] = randomCode(scheme.format, next);
-  const fill = <E extends "f32" | "i32">(of: E, value: () => number): PlainTensor<E> => {
-    const data = allocate(of, sizeOf(steps));
+  const fill = <E extends "f32" | "i32">(of: E, value: () => number, grid = steps): PlainTensor<E> => {
+    const data = allocate(of, sizeOf(grid));
     for (let index = 0; index < data.length; index++) data[index] = value();
-    return plainTensor(of, steps, data);
+    return plainTensor(of, grid, data);
   };
+  const step = (format: StepFormat) => () =>
+    format === "u8" ? 1 + Math.floor(16 * next()) : roundStep(format, (1 + next()) / 64);
   return {
     kind: "quantized",
     scheme,
     element,
     shape,
     codes: plainTensor(codeElement(scheme.format), shape, codes),
-    steps: fill("f32", () => roundStep(scheme.step, (1 + next()) / 64)),
+    steps: fill("f32", step(scheme.step)),
     ...(scheme.zeroPoint ? { zeros: fill("i32", () => randomCode(scheme.format, next)) } : {}),
     ...(scheme.offset ? { offsets: fill("f32", () => roundStep(scheme.step, 2 * next() - 1)) } : {}),
+    ...(scheme.outer
+      ? { outerSteps: fill("f32", step(scheme.outer.step), stepShape(outerScheme(scheme), shape)) }
+      : {}),
   };
 }
 

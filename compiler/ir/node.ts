@@ -11,6 +11,8 @@ import type { Extent } from "./extent.ts";
  * `accumulator`: i32, Σ (a - zeroA)(b - zeroB), steps ignored, then `+ bias` (i32).
  * `quantized`: codes = clamp(round(f32(accumulator + bias) * multiplier) + outZero), with multiplier (f32, one per output
  * channel or one in all) and outStep, outZero as extra inputs; bias is i32. Rounds half to even.
+ * A `b` with two-level steps (scheme member `outer`) allows `real` only: its blocks are the outer ones, its stepB the outer
+ * step, and its entries f32((b - zeroB) * step). An `a` never has outer steps.
  * A `b` with offsets (scheme flag `offset`) allows `real` only. With a quantized `a` each block adds, right after its own
  * term, (stepA * offsetB) * f32(Σ (a - zeroA)), every operation rounded to f32. An `a` never has offsets.
  * Plain operands allow `real` only (float operands: same element; i32/i64 operands: exact integers).
@@ -187,13 +189,13 @@ export interface OpAttributes {
    * (x, step?, zero?) -> quantized. Static: codes = clamp(round(x / step) + zero), steps as inputs. Dynamic: no further inputs.
    *   dynamic symmetric:  step = max|x| / max, per block (power-of-two steps: see stepDivisor)
    *   dynamic with zero:  lo = min(x, 0), hi = max(x, 0), step = (hi - lo) / (qmax - qmin), zero = clamp(round(qmin - lo / step))
-   * The scheme has no offset. Dynamic steps are rounded to the scheme's step format; one that comes out 0 (a block of
+   * The scheme has no offset and no outer steps. Dynamic steps are rounded to the scheme's step format; one that comes out 0 (a block of
    * zeros) is 1. All arithmetic in f32; a NaN quotient rounds to 0. Minifloat and codebook formats: nearest code of x / step.
    */
   quantize: { readonly scheme: QuantScheme };
-  /** (q) -> plain: (value(code) - zero) * step, then + offset where the scheme has one, each rounded to f32. */
+  /** (q) -> plain: (value(code) - zero) * step, then * outer step or + offset where the scheme has one, each rounded to f32. */
   dequantize: Record<never, never>;
-  /** (codes, step, zero?, offset?) -> quantized: names plain tensors as one bundle. Steps have the scheme's step shape. */
+  /** (codes, step, zero?, offset?) -> quantized: names plain tensors as one bundle. Steps have the scheme's step shape; none are outer. */
   fromCodes: { readonly scheme: QuantScheme; readonly element: ElementType };
   /** (q) -> codes, plain. */
   toCodes: Record<never, never>;

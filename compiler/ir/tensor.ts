@@ -27,6 +27,8 @@ export interface QuantizedTensor {
   readonly zeros?: PlainTensor<"i32">;
   /** f32, of the scheme's step shape; present when the scheme has an offset. */
   readonly offsets?: PlainTensor<"f32">;
+  /** f32, of the outer scheme's step shape; present when the scheme has outer steps. */
+  readonly outerSteps?: PlainTensor<"f32">;
 }
 
 export type Tensor = PlainTensor | QuantizedTensor;
@@ -83,7 +85,7 @@ export function codesElement(scheme: QuantScheme): ElementType {
   return codeElement(scheme.format);
 }
 
-export type TensorRole = "data" | "codes" | "steps" | "zeros" | "offsets";
+export type TensorRole = "data" | "codes" | "steps" | "zeros" | "offsets" | "outerSteps";
 
 /** The arrays behind a tensor with their roles, in a fixed order. */
 export function tensorParts(
@@ -96,5 +98,6 @@ export function tensorParts(
   ];
   if (tensor.zeros !== undefined) parts.push({ role: "zeros", tensor: tensor.zeros });
   if (tensor.offsets !== undefined) parts.push({ role: "offsets", tensor: tensor.offsets });
+  if (tensor.outerSteps !== undefined) parts.push({ role: "outerSteps", tensor: tensor.outerSteps });
   return parts;
 }

@@ -2,7 +2,7 @@
 
 import { type ElementType, isFloat } from "../numeric/element.ts";
 import { codeElement } from "../numeric/number_format.ts";
-import type { QuantScheme } from "../numeric/scheme.ts";
+import { type QuantScheme, schemeFault } from "../numeric/scheme.ts";
 import { expressionElement } from "./expression.ts";
 import {
   addExtents,
@@ -19,7 +19,7 @@ import type { State } from "./graph.ts";
 import type { ContractionResult, OpAttributes, OpName, WindowAttributes } from "./node.ts";
 import type { Tensor } from "./tensor.ts";
 import { typeOfTensor } from "./tensor.ts";
-import { printType, quantizedType, type TensorType, tensorType } from "./types.ts";
+import { printType, quantizedType, schemeOf, type TensorType, tensorType } from "./types.ts";
 
 /** What a type rule may look up beside its operands. */
 export interface TypeContext {
@@ -125,8 +125,11 @@ function contraction(
     const wanted = result.kind === "real" ? (aQuantized || bQuantized ? "f32" : a.element) : "i32";
     if (bias.element !== wanted) fault(`bias is ${bias.element}, wants ${wanted}`);
   }
-  if (hasOffset(a)) fault(`left operand has offsets: ${printType(a)}`);
-  if (hasOffset(b) && result.kind !== "real") fault(`a right operand with offsets allows a real result only`);
+  const [left, right] = [schemeOf(a), schemeOf(b)];
+  if (left?.offset) fault(`left operand has offsets: ${printType(a)}`);
+  if (left?.outer) fault(`left operand has outer steps: ${printType(a)}`);
+  if (right?.offset && result.kind !== "real") fault(`a right operand with offsets allows a real result only`);
+  if (right?.outer && result.kind !== "real") fault(`a right operand with outer steps allows a real result only`);
   switch (result.kind) {
     case "real": {
       if (extras.length > 0) fault(`has ${extras.length} operands too many`);
@@ -161,19 +164,14 @@ function sharedSteps(x: TensorType, axis: number): void {
   fault(`steps of ${printType(x)} vary along the spatial axis ${axis}`);
 }
 
-function hasOffset(type: TensorType): boolean {
-  return type.encoding.kind !== "plain" && type.encoding.scheme.offset === true;
-}
-
 function checkStep(type: TensorType, what: string): void {
   if (type.element !== "f32") fault(`${what} must be f32, got ${printType(type)}`);
 }
 
-/** Checks that a scheme has one block entry per axis of the type that it is applied to. */
+/** Checks that a scheme suits the rank of the type that it is applied to. */
 function checkScheme(scheme: QuantScheme, rank: number): void {
-  if (scheme.block.length !== rank) {
-    fault(`scheme has ${scheme.block.length} block entries, the tensor has rank ${rank}`);
-  }
+  const reason = schemeFault(scheme, rank);
+  if (reason !== undefined) fault(reason);
 }
 
 /** A mask is bool or float and broadcasts to [B, H, T, S]. */
@@ -592,6 +590,7 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
     const wanted = scheme.range === "dynamic" ? 1 : scheme.zeroPoint ? 3 : 2;
     arity(inputs, wanted);
     if (scheme.offset) fault("quantize makes no offsets");
+    if (scheme.outer) fault("quantize makes no outer steps");
     floatOperand(x, "operand");
     checkScheme(scheme, x.shape.length);
     if (step !== undefined) checkStep(step, "step");
@@ -606,6 +605,7 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
 
   fromCodes: (inputs, { scheme, element }) => {
     arity(inputs, 2 + (scheme.zeroPoint ? 1 : 0) + (scheme.offset ? 1 : 0));
+    if (scheme.outer) fault("outer steps stand at constants alone");
     const [codes, step] = inputs;
     plainOperand(codes, "codes");
     checkScheme(scheme, codes.shape.length);

@@ -7,14 +7,15 @@ import { type Graph, type Level, levels, type State } from "./graph.ts";
 import type { Node, OpAttributes, OpName, ValueName } from "./node.ts";
 import { printValue } from "./print.ts";
 import { outputTypes, type TypeContext } from "./type_rules.ts";
-import { equalTypes, printType, type TensorType } from "./types.ts";
+import { schemeFault } from "../numeric/scheme.ts";
+import { equalTypes, printType, schemeOf, type TensorType } from "./types.ts";
 
 /**
  * Q0130 unknown value · Q0131 value read before it is made · Q0132 value made twice · Q0133 type rule · Q0134 recorded
  * type differs · Q0135 value without a type · Q0136 constant not in the store · Q0137 state not declared, or declared
  * twice · Q0138 symbol not declared · Q0139 quantized or packed type below its level · Q0140 wrong number of outputs ·
  * Q0141 name used twice at the border · Q0142 malformed attribute · Q0143 wrong level · Q0144 state written twice ·
- * Q0145 empty symbol range · Q0146 malformed state.
+ * Q0145 empty symbol range · Q0146 malformed state · Q0147 blocks that do not suit.
  */
 export interface Fault {
   readonly diagnostic: Diagnostic;
@@ -196,6 +197,9 @@ class Checker {
     if (levels.indexOf(least) > levels.indexOf(this.#level)) {
       this.#report("Q0139", `${what} is ${printType(type)}, which level ${this.#level} does not have`, node);
     }
+    const scheme = schemeOf(type);
+    const reason = scheme === undefined ? undefined : schemeFault(scheme, type.shape.length);
+    if (reason !== undefined) this.#report("Q0147", `${what} is ${printType(type)}: ${reason}`, node);
     for (const symbol of symbolsIn(type.shape)) {
       if (Object.hasOwn(this.#graph.symbols, symbol)) continue;
       this.#report("Q0138", `${what} has the symbol "${symbol}", which is not declared`, node);

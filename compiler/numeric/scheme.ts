@@ -2,10 +2,11 @@
 
 import { decodeBf16, encodeBf16 } from "./element.ts";
 import { decodeMinifloat, e8m0, encodeMinifloat, minifloat } from "./minifloat.ts";
-import { formatMax, formatName, type NumberFormat, parseFormat } from "./number_format.ts";
+import { encodeValue, formatMax, formatName, type NumberFormat, parseFormat, uint8 } from "./number_format.ts";
 
-/** Number formats that a step may be stored in. */
-export type StepFormat = "f32" | "f16" | "bf16" | "e8m0" | "e4m3fn";
+/** Number formats that a step may be stored in; `u8` steps are the integers 0..255, and stand under outer steps. */
+export const stepFormats = ["f32", "f16", "bf16", "e8m0", "e4m3fn", "u8"] as const;
+export type StepFormat = (typeof stepFormats)[number];
 
 /**
  * How a tensor of real numbers is held as codes.
@@ -26,6 +27,15 @@ export interface QuantScheme {
    * It has the steps' shape and storage format. Absent, never false, otherwise, so that equal schemes have equal JSON.
    */
   readonly offset?: true;
+  /**
+   * Two-level steps: the steps above are in units of outer ones, which coarser blocks share.
+   *
+   *   x[i] = ((value(code[i]) - zero[b(i)]) * step[b(i)]) * outer[o(i)]
+   *
+   * The inner product is rounded to f32, and exact for `u8`, `e8m0` and `e4m3fn` steps. Every entry of `block` divides its
+   * counterpart here; a scheme with outer steps has no offset and is static. Sources: QServe (Lin et al. 2024, arXiv 2405.04532), DGQ.
+   */
+  readonly outer?: { readonly block: readonly (number | "all")[]; readonly step: StepFormat };
   /** Static steps are constants; dynamic ones are computed by the quantize op from the tensor itself. */
   readonly range: "static" | "dynamic";
 }
@@ -36,6 +46,25 @@ export function stepShape(scheme: QuantScheme, shape: readonly number[]): number
     const block = scheme.block[axis];
     return block === "all" || block === undefined ? 1 : Math.ceil(extent / block);
   });
+}
+
+/** The scheme whose steps are the outer ones; the scheme itself where there is one level. */
+export function outerScheme(scheme: QuantScheme): QuantScheme {
+  return scheme.outer === undefined ? scheme : { ...scheme, block: scheme.outer.block, step: scheme.outer.step };
+}
+
+/** Why the blocks of a scheme do not suit each other or a tensor of this rank; undefined where they do. */
+export function schemeFault(scheme: QuantScheme, rank: number): string | undefined {
+  const { block, outer } = scheme;
+  if (block.length !== rank) return `scheme has ${block.length} block entries, the tensor has rank ${rank}`;
+  if (outer === undefined) return undefined;
+  if (scheme.offset) return "outer steps and offsets exclude each other";
+  if (scheme.range === "dynamic") return "outer steps are static";
+  const nested = outer.block.length === rank && outer.block.every((whole, axis) => {
+    const part = block[axis];
+    return whole === "all" || part !== "all" && whole % part === 0;
+  });
+  return nested ? undefined : `blocks [${block}] do not divide the outer blocks [${outer.block}]`;
 }
 
 /** The step nearest to `step` that the format holds (0 where it underflows). */
@@ -51,6 +80,8 @@ export function roundStep(format: StepFormat, step: number): number {
       return decodeMinifloat(e8m0, encodeMinifloat(e8m0, step));
     case "e4m3fn":
       return decodeMinifloat(e4m3fn, encodeMinifloat(e4m3fn, step));
+    case "u8":
+      return encodeValue(uint8, step);
   }
 }
 
@@ -92,37 +123,50 @@ export function perBlock(rank: number, axis: number, extent: number): number[] {
   return Array.from({ length: rank }, (_, index) => (index === axis ? extent : 1));
 }
 
-/** `q<int4, block[1,32], f16, zero, offset, dynamic>`: the text form used by `.qir` and reports. */
+/** `q<int4, block[1,32], f16, zero, offset, outer[1,*] f16, dynamic>`: the text form used by `.qir` and reports. */
 export function printScheme(scheme: QuantScheme): string {
-  const block = scheme.block.map((entry) => (entry === "all" ? "*" : String(entry))).join(",");
-  const parts = [formatName(scheme.format), `block[${block}]`, scheme.step];
+  const parts = [formatName(scheme.format), `block[${printBlock(scheme.block)}]`, scheme.step];
   if (scheme.zeroPoint) parts.push("zero");
   if (scheme.offset) parts.push("offset");
+  if (scheme.outer) parts.push(`outer[${printBlock(scheme.outer.block)}] ${scheme.outer.step}`);
   if (scheme.range === "dynamic") parts.push("dynamic");
   return `q<${parts.join(", ")}>`;
+}
+
+function printBlock(block: QuantScheme["block"]): string {
+  return block.map((entry) => (entry === "all" ? "*" : String(entry))).join(",");
+}
+
+/** The entries of a block; undefined where one is no positive integer. */
+function parseBlock(text: string): QuantScheme["block"] | undefined {
+  if (text.trim() === "") return [];
+  const entries = text.split(",").map((entry) => (entry.trim() === "*" ? "all" as const : Number(entry.trim())));
+  return entries.every((entry) => entry === "all" || Number.isInteger(entry) && entry > 0) ? entries : undefined;
+}
+
+function isStepFormat(word: string): word is StepFormat {
+  return (stepFormats as readonly string[]).includes(word);
 }
 
 /** The inverse of `printScheme`; undefined when the text is not a scheme. */
 export function parseScheme(text: string): QuantScheme | undefined {
   const match =
-    /^q<\s*([\w-]+)\s*,\s*block\[([^\]]*)\]\s*,\s*(f32|f16|bf16|e8m0|e4m3fn)\s*(,\s*zero)?\s*(,\s*offset)?\s*(,\s*dynamic)?\s*>$/
+    /^q<\s*([\w-]+)\s*,\s*block\[([^\]]*)\]\s*,\s*(\w+)\s*(,\s*zero)?\s*(,\s*offset)?\s*(?:,\s*outer\[([^\]]*)\]\s*(\w+))?\s*(,\s*dynamic)?\s*>$/
       .exec(text);
   if (match === null) return undefined;
-  const format = parseFormat(match[1]);
-  const block = match[2].trim() === "" ? [] : match[2].split(",").map((entry) => {
-    const word = entry.trim();
-    return word === "*" ? "all" as const : Number(word);
-  });
-  if (format === undefined || block.some((entry) => entry !== "all" && !(Number.isInteger(entry) && entry > 0))) {
-    return undefined;
-  }
+  const [, name, blockText, step, zero, offset, outerText, outerStep, dynamic] = match;
+  const format = parseFormat(name);
+  const block = parseBlock(blockText);
+  if (format === undefined || block === undefined || !isStepFormat(step)) return undefined;
+  const outerBlock = outerText === undefined ? undefined : parseBlock(outerText);
+  if (outerText !== undefined && (outerBlock === undefined || !isStepFormat(outerStep))) return undefined;
   return {
     format,
     block,
-    // The pattern admits no other word.
-    step: match[3] as StepFormat,
-    zeroPoint: match[4] !== undefined,
-    ...(match[5] === undefined ? {} : { offset: true }),
-    range: match[6] === undefined ? "static" : "dynamic",
+    step,
+    zeroPoint: zero !== undefined,
+    ...(offset === undefined ? {} : { offset: true }),
+    ...(outerBlock === undefined || !isStepFormat(outerStep) ? {} : { outer: { block: outerBlock, step: outerStep } }),
+    range: dynamic === undefined ? "static" : "dynamic",
   };
 }

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { minifloat } from "./minifloat.ts";
-import { int4, int8, nf4, parseFormat, uint8 } from "./number_format.ts";
+import { int4, int8, nf4, parseFormat, uint4, uint8 } from "./number_format.ts";
 import {
+  outerScheme,
   parseScheme,
   perAxis,
   perBlock,
@@ -11,6 +12,7 @@ import {
   printScheme,
   type QuantScheme,
   roundStep,
+  schemeFault,
   stepDivisor,
   type StepFormat,
   stepShape,
@@ -26,11 +28,20 @@ const schemes: readonly QuantScheme[] = [
   { ...base, format: minifloat(4, 3, "fnuz"), block: perAxis(4, 0), step: "e8m0" },
   { ...base, format: { ...minifloat(4, 3), bias: -3 }, block: [], step: "bf16" },
   { ...base, format: nf4, block: [1, 64], zeroPoint: true },
+  {
+    ...base,
+    format: uint4,
+    block: [1, 128],
+    step: "u8",
+    zeroPoint: true,
+    outer: { block: [1, "all"], step: "f16" },
+  },
 ];
 
 Deno.test("schemes print and parse back", () => {
   for (const scheme of schemes) assert.deepEqual(parseScheme(printScheme(scheme)), scheme, printScheme(scheme));
   assert.equal(printScheme(schemes[1]), "q<uint8, block[1,1,*], f32, zero, dynamic>");
+  assert.equal(printScheme(schemes[7]), "q<uint4, block[1,128], u8, zero, outer[1,*] f16>");
 });
 
 Deno.test("texts that are no scheme are refused", () => {
@@ -45,8 +56,26 @@ Deno.test("texts that are no scheme are refused", () => {
       "q<int8, block[*], f64>",
       "q<int8, block[*], f32, dynamic, zero>",
       "q<int8, block[,], f32>",
+      "q<int8, block[1,8], u8, outer[1,*]>",
+      "q<int8, block[1,8], u8, outer[1,0] f32>",
+      "q<int8, block[1,8], u8, outer[1,*] f64>",
     ]
   ) assert.equal(parseScheme(wrong), undefined, wrong);
+});
+
+Deno.test("blocks of two levels nest, and stand beside neither offsets nor dynamic steps", () => {
+  const scheme: QuantScheme = { ...base, block: [1, 16], step: "u8", outer: { block: [1, 32], step: "f32" } };
+  assert.equal(schemeFault(scheme, 2), undefined);
+  assert.deepEqual(stepShape(outerScheme(scheme), [3, 70]), [3, 3]);
+  const wrong: readonly QuantScheme[] = [
+    { ...scheme, block: [1, 12] },
+    { ...scheme, block: ["all", 16] },
+    { ...scheme, outer: { block: [1], step: "f32" } },
+    { ...scheme, offset: true },
+    { ...scheme, range: "dynamic" },
+    { ...scheme, block: [1] },
+  ];
+  for (const one of wrong) assert.notEqual(schemeFault(one, 2), undefined, printScheme(one));
 });
 
 Deno.test("steps: one per block, the last block may be short", () => {
@@ -58,6 +87,9 @@ Deno.test("steps: one per block, the last block may be short", () => {
 
 Deno.test("steps are rounded to their format", () => {
   const cases: readonly (readonly [StepFormat, number, number])[] = [
+    ["u8", 2.5, 2],
+    ["u8", 300, 255],
+    ["u8", 0.4, 0],
     ["f32", 0.1, Math.fround(0.1)],
     ["f16", 0.1, Math.f16round(0.1)],
     ["bf16", 1 + 2 ** -8, 1],

@@ -64,6 +64,7 @@ function contractionSum(node: Contraction, view: GraphView): SumResult {
   const weights = view.constantOf(b);
   if (grid === undefined || weights?.kind !== "quantized") return undefined;
   if (weights.scheme.offset) return { declined: "the weights have real offsets" };
+  if (weights.scheme.outer) return { declined: "the weights have two-level steps" };
   const steps = channelSteps(node, weights);
   if (steps === undefined) return { declined: "the weights have several steps along the inner axis" };
   const bias = node.inputs[2] === undefined ? undefined : view.constantOf(node.inputs[2]);

@@ -26,7 +26,9 @@ export function gridOfValue(value: ValueName, view: GraphView): CodeGrid | undef
   const { encoding } = view.typeOf(value);
   if (encoding.kind !== "quantized") return undefined;
   const { scheme } = encoding;
-  if (scheme.format.kind !== "int" || scheme.block.some((entry) => entry !== "all") || scheme.offset) return undefined;
+  if (scheme.format.kind !== "int" || scheme.block.some((entry) => entry !== "all") || scheme.offset || scheme.outer) {
+    return undefined;
+  }
   const operands = stepOperands(view.producer(value));
   if (operands === undefined) return undefined;
   const step = single(view.constantOf(operands.step));

@@ -7,7 +7,7 @@ import { stridesOf } from "../../compiler/ir/tensor.ts";
 import { schemeOf, type TensorType } from "../../compiler/ir/types.ts";
 import { elementBytes, type ElementType } from "../../compiler/numeric/element.ts";
 import { codeElement } from "../../compiler/numeric/number_format.ts";
-import { type QuantScheme, stepShape } from "../../compiler/numeric/scheme.ts";
+import { outerScheme, type QuantScheme, stepShape } from "../../compiler/numeric/scheme.ts";
 import type { LoopBuilder } from "./build.ts";
 import { decodeCodeScalar } from "./codes.ts";
 import { divIndex, dotIndex } from "./index.ts";
@@ -49,7 +49,7 @@ export function valueSource(value: ValueName): BufferSource {
 /** Element of one part of an operand. */
 export function partElement(operand: Operand, part: BufferPart): ElementType {
   if (part === "data") return operand.element;
-  if (part === "steps" || part === "offsets") return "f32";
+  if (part === "steps" || part === "offsets" || part === "outerSteps") return "f32";
   if (part === "zeros") return "i32";
   if (operand.scheme === undefined) throw new InvariantError(`Operand ${operand.role} has no codes`);
   return codeElement(operand.scheme.format);
@@ -59,7 +59,7 @@ export function partElement(operand: Operand, part: BufferPart): ElementType {
 export function partBounds(operand: Operand, part: BufferPart): readonly number[] {
   if (part === "data" || part === "codes") return operand.bounds;
   if (operand.scheme === undefined) throw new InvariantError(`Operand ${operand.role} has no ${part}`);
-  return stepShape(operand.scheme, operand.bounds);
+  return stepShape(part === "outerSteps" ? outerScheme(operand.scheme) : operand.scheme, operand.bounds);
 }
 
 /** The parts that an operand has, in their fixed order. */
@@ -71,6 +71,7 @@ export function partsOf(operand: Operand): readonly BufferPart[] {
     "steps",
     ...(scheme.zeroPoint ? ["zeros" as const] : []),
     ...(scheme.offset ? ["offsets" as const] : []),
+    ...(scheme.outer ? ["outerSteps" as const] : []),
   ];
 }
 
@@ -80,6 +81,7 @@ const partSuffix: Readonly<Record<BufferPart, string>> = {
   steps: "Steps",
   zeros: "Zeros",
   offsets: "Offsets",
+  outerSteps: "OuterSteps",
 };
 
 /** Name of the buffer of one part, registered on first use. */
@@ -112,10 +114,10 @@ export function load(b: LoopBuilder, operand: Operand, indices: readonly Index[]
   return loadPart(b, operand, "data", dotIndex(indices, operand.strides));
 }
 
-/** Position of the step (and zero point) of a code. */
-export function stepIndex(operand: Operand, indices: readonly Index[]): Index {
-  const { scheme } = operand;
-  if (scheme === undefined) throw new InvariantError(`Operand ${operand.role} has no steps`);
+/** Position of the step (and zero point) of a code; of its outer step where that is asked for. */
+export function stepIndex(operand: Operand, indices: readonly Index[], level: "inner" | "outer" = "inner"): Index {
+  if (operand.scheme === undefined) throw new InvariantError(`Operand ${operand.role} has no steps`);
+  const scheme = level === "outer" ? outerScheme(operand.scheme) : operand.scheme;
   const strides = stridesOf(stepShape(scheme, operand.bounds));
   const blocks = indices.map((index, axis) => {
     const block = scheme.block[axis];
@@ -124,7 +126,7 @@ export function stepIndex(operand: Operand, indices: readonly Index[]): Index {
   return dotIndex(blocks, strides);
 }
 
-/** (value(code) - zero) * step + offset in f32, rounded to the element of the operand; plain operands as they are. */
+/** (value(code) - zero) * step, * outer step or + offset, in f32, rounded to the operand's element; plain operands as they are. */
 export function loadReal(b: LoopBuilder, operand: Operand, indices: readonly Index[]): Scalar {
   if (operand.scheme === undefined) return load(b, operand, indices);
   const { scheme } = operand;
@@ -132,7 +134,10 @@ export function loadReal(b: LoopBuilder, operand: Operand, indices: readonly Ind
   const at = stepIndex(operand, indices);
   const step = loadPart(b, operand, "steps", at);
   const zero = scheme.zeroPoint ? loadPart(b, operand, "zeros", at) : undefined;
-  const real = decodeReal(b, scheme, code, step, zero);
+  const inner = decodeReal(b, scheme, code, step, zero);
+  const real = scheme.outer
+    ? mul(inner, loadPart(b, operand, "outerSteps", stepIndex(operand, indices, "outer")))
+    : inner;
   return castTo(operand.element, scheme.offset ? add(real, loadPart(b, operand, "offsets", at)) : real);
 }
 

@@ -5,6 +5,7 @@ import { codeElement } from "../../compiler/numeric/number_format.ts";
 import { type Extent, shapeBound, type SymbolTable } from "../../compiler/ir/extent.ts";
 import { sizeOf, type TensorRole } from "../../compiler/ir/tensor.ts";
 import { symbolicStepShape } from "../../compiler/ir/type_rules.ts";
+import { outerScheme } from "../../compiler/numeric/scheme.ts";
 import type { TensorType } from "../../compiler/ir/types.ts";
 
 export interface PartType {
@@ -24,6 +25,9 @@ export function partsOfType(type: TensorType): readonly PartType[] {
   ];
   if (scheme.zeroPoint) parts.push({ part: "zeros", element: "i32", shape: steps });
   if (scheme.offset) parts.push({ part: "offsets", element: "f32", shape: steps });
+  if (scheme.outer) {
+    parts.push({ part: "outerSteps", element: "f32", shape: symbolicStepShape(outerScheme(scheme), type.shape) });
+  }
   return parts;
 }
 

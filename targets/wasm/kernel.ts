@@ -17,7 +17,7 @@ export type WasmVariant = (typeof wasmVariants)[number];
  * Memory of values. A plain value is dense and row-major over the *bounds* of its extents (strides are compile-time
  * numbers even where an extent is symbolic), bool in bytes, i64 in 8 bytes. A quantized value has up to four such parts:
  * `codes` (one code per i8/u8/i16/... element), `steps` (f32) and, where the scheme has them, `zeros` (i32) and
- * `offsets` (f32), all of the scheme's step shape.
+ * `offsets` (f32), all of the scheme's step shape, and `outerSteps` (f32) of the outer scheme's.
  * Every part starts at a multiple of 16 bytes and may be read (not written) up to 15 bytes past its end.
  */
 export type ValuePart = TensorRole;

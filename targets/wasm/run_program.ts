@@ -106,6 +106,7 @@ function gather(
     steps: part("steps", "f32"),
     ...(scheme.zeroPoint ? { zeros: part("zeros", "i32") } : {}),
     ...(scheme.offset ? { offsets: part("offsets", "f32") } : {}),
+    ...(scheme.outer ? { outerSteps: part("outerSteps", "f32") } : {}),
   };
   return tensor;
 }

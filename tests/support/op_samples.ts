@@ -10,7 +10,7 @@ import { randomTensor } from "./random_tensor.ts";
 import { plainTensor, type Tensor } from "../../compiler/ir/tensor.ts";
 import { quantizedType, type TensorType, tensorType } from "../../compiler/ir/types.ts";
 import { minifloat } from "../../compiler/numeric/minifloat.ts";
-import { int4, int8, nf4, type NumberFormat, uint8 } from "../../compiler/numeric/number_format.ts";
+import { int4, int8, nf4, type NumberFormat, uint4, uint8 } from "../../compiler/numeric/number_format.ts";
 import { perBlock, perTensor, perToken, type QuantScheme } from "../../compiler/numeric/scheme.ts";
 
 export interface OpSample {
@@ -168,6 +168,20 @@ function q(scheme: QuantScheme, ...shape: number[]): TensorType {
   return quantizedType(scheme, shape);
 }
 
+/** Integer steps of blocks under one step a row, as QServe has them. */
+const twoLevels: QuantScheme = {
+  ...staticScheme(uint4, [1, 16], true),
+  step: "u8",
+  outer: { block: [1, "all"], step: "f16" },
+};
+
+/** Steps of small blocks in a minifloat under a step of blocks twice as long. */
+const twoFloatLevels: QuantScheme = {
+  ...staticScheme(minifloat(2, 1), [1, 16]),
+  step: "e4m3fn",
+  outer: { block: ["all", 32], step: "f32" },
+};
+
 const offsetBlocks: QuantScheme = { ...staticScheme(int4, [1, 16]), step: "f16", offset: true };
 
 const plans: { readonly [Op in OpName]: readonly Plan[] } = {
@@ -230,6 +244,28 @@ const plans: { readonly [Op in OpName]: readonly Plan[] } = {
       () => [],
       false,
     ),
+    quantizedMatmul(
+      "dynamic int8 by two-level blocks",
+      dynamicScheme(int8, perToken(3)),
+      twoLevels,
+      { kind: "real" },
+      (builder) => [constant(builder, f32(5), 4)],
+      true,
+    ),
+    quantizedMatmul(
+      "dynamic minifloats by minifloats with two-level steps",
+      { ...dynamicScheme(minifloat(2, 1), [1, 1, 16]), step: "e4m3fn" },
+      twoFloatLevels,
+      { kind: "real" },
+      () => [],
+      false,
+    ),
+    {
+      ...onInput("matmul", "weight only, two-level", f32(3, 64), { ...matmul, transposeB: true }, (builder) => [
+        constant(builder, q(twoLevels, 5, 64)),
+      ]),
+      level: "quant",
+    },
     quantizedMatmul(
       "accumulators",
       staticScheme(uint8, perTensor(3), true),
@@ -508,6 +544,11 @@ const plans: { readonly [Op in OpName]: readonly Plan[] } = {
   dequantize: [
     onInput("dequantize", "int4 blocks", q(staticScheme(int4, perBlock(2, 1, 16), true), 2, 32), {}),
     onInput("dequantize", "offsets", q(offsetBlocks, 2, 32), {}),
+    {
+      ...onInput("dequantize", "two levels", q(twoLevels, 2, 32), {}),
+      make: (b) => b.addAll("dequantize", [constant(b, q(twoLevels, 2, 32))], {}),
+      level: "quant",
+    },
   ],
   fromCodes: [
     {

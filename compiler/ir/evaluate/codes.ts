@@ -3,6 +3,7 @@
 import { isFloat } from "../../numeric/element.ts";
 import { decodeCode, formatBits, intRange, type NumberFormat } from "../../numeric/number_format.ts";
 import { encodeValue } from "../../numeric/number_format.ts";
+import { outerScheme, type QuantScheme } from "../../numeric/scheme.ts";
 import { type PlainTensor, plainTensor, type QuantizedTensor } from "../tensor.ts";
 import type { Rows } from "./dot.ts";
 import { numberData, storeNumbers } from "./numbers.ts";
@@ -36,26 +37,43 @@ function codeValues(tensor: QuantizedTensor): Rows {
   return values;
 }
 
-/** value(code) - zero of every entry: exact integers for integer formats, f32 for the others. */
+/**
+ * What a contraction multiplies: value(code) - zero of every entry, times the inner step where steps have two levels. Exact
+ * integers for integer formats (with integer inner steps), f32 for the others.
+ */
 export function centredValues(tensor: QuantizedTensor): Rows {
   const values = codeValues(tensor);
-  if (tensor.zeros === undefined) return values;
-  const zeros = tensor.zeros.data;
+  const zeros = tensor.zeros?.data;
+  const inner = tensor.outerSteps === undefined ? undefined : tensor.steps.data;
+  if (zeros === undefined && inner === undefined) return values;
   const { rows, columns, rowStep, columnStep } = stepGrid(tensor.scheme, tensor.shape);
   for (let row = 0, at = 0; row < rows; row++) {
     const base = rowStep[row];
-    for (let column = 0; column < columns; column++) values[at++] -= zeros[base + columnStep[column]];
+    if (zeros !== undefined) {
+      for (let column = 0; column < columns; column++) values[at + column] -= zeros[base + columnStep[column]];
+    }
+    if (inner !== undefined) scaleRow(values, at, columns, base, columnStep, inner);
+    at += columns;
   }
   return values;
 }
 
-/** (value(code) - zero) * step, then + offset, of every entry; each operation in f32. */
+/** The steps that stand before a contraction's sums: the outer ones where steps have two levels. */
+export function contractionSteps(tensor: QuantizedTensor): {
+  readonly scheme: QuantScheme;
+  readonly steps: Float32Array<ArrayBuffer>;
+} {
+  const { scheme, outerSteps, steps } = tensor;
+  return { scheme: outerScheme(scheme), steps: (outerSteps ?? steps).data };
+}
+
+/** (value(code) - zero) * step, then * outer step or + offset, of every entry; each operation in f32. */
 export function decodeTensor(tensor: QuantizedTensor): Float32Array<ArrayBuffer> {
   const values = centredValues(tensor);
   const real = values instanceof Float32Array ? values : Float32Array.from(values);
-  const steps = tensor.steps.data;
+  const { scheme, steps } = contractionSteps(tensor);
   const offsets = tensor.offsets?.data;
-  const { rows, columns, rowStep, columnStep } = stepGrid(tensor.scheme, tensor.shape);
+  const { rows, columns, rowStep, columnStep } = stepGrid(scheme, tensor.shape);
   for (let row = 0; row < rows; row++) {
     if (offsets === undefined) scaleRow(real, row * columns, columns, rowStep[row], columnStep, steps);
     else scaleAndShiftRow(real, row * columns, columns, rowStep[row], columnStep, steps, offsets);
@@ -64,7 +82,7 @@ export function decodeTensor(tensor: QuantizedTensor): Float32Array<ArrayBuffer>
 }
 
 function scaleRow(
-  real: Float32Array,
+  real: Rows,
   start: number,
   columns: number,
   base: number,

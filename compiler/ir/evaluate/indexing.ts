@@ -27,7 +27,7 @@ export function evaluateGather(inputs: readonly Tensor[], { axis }: OpAttributes
 /** Entries of a quantized tensor along an axis, decoded; only the blocks that are asked for when steps allow. */
 function takeDecoded(x: QuantizedTensor, axis: number, sources: readonly number[]): PlainTensor {
   const block = x.scheme.block[axis];
-  if (block !== 1 && block !== "all") return takeAlong(decodedTensor(x), axis, sources);
+  if (block !== 1 && block !== "all" || x.outerSteps !== undefined) return takeAlong(decodedTensor(x), axis, sources);
   const ofSteps = <E extends ElementType>(tensor: PlainTensor<E>): PlainTensor<E> =>
     block === 1 ? takeAlong(tensor, axis, sources) : tensor;
   const codes = takeAlong(x.codes, axis, sources);

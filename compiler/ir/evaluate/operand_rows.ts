@@ -2,7 +2,7 @@
 
 import { allocate } from "../../numeric/element.ts";
 import { type PlainTensor, sizeOf, stridesOf, type Tensor } from "../tensor.ts";
-import { centredValues, decodedTensor } from "./codes.ts";
+import { centredValues, contractionSteps, decodedTensor } from "./codes.ts";
 import { dotRows, type RowBlock, type Rows } from "./dot.ts";
 import { floatData } from "./numbers.ts";
 import { stepOffsets } from "./step_grid.ts";
@@ -39,11 +39,12 @@ export function operandRows(
     depth: sizeOf(depthAxes.map((axis) => tensor.shape[axis])),
   };
   if (tensor.kind === "plain" || !withSteps) return matrix;
+  const { scheme, steps: data } = contractionSteps(tensor);
   const steps = {
-    data: tensor.steps.data,
+    data,
     offsets: tensor.offsets?.data,
-    row: stepOffsets(tensor.scheme, tensor.shape, rowAxes),
-    depth: stepOffsets(tensor.scheme, tensor.shape, depthAxes),
+    row: stepOffsets(scheme, tensor.shape, rowAxes),
+    depth: stepOffsets(scheme, tensor.shape, depthAxes),
   };
   return { ...matrix, steps };
 }

@@ -2,6 +2,7 @@
 
 import type { ContractionResult } from "../../../compiler/ir/node.ts";
 import { codeElement, formatBits, type NumberFormat } from "../../../compiler/numeric/number_format.ts";
+import type { QuantScheme } from "../../../compiler/numeric/scheme.ts";
 import type { LoopBuilder, Variable } from "../build.ts";
 import { decodeCodeScalar } from "../codes.ts";
 import type { Lowering } from "../context.ts";
@@ -84,9 +85,18 @@ type SumElement = "i32" | "i64" | "f64";
 
 /** What Σ (a - zeroA)(b - zeroB) is held in: i32 where no sum over the depth can leave it, f64 for formats other than int. */
 function sumElement({ a, b, depth, result }: Entry): SumElement {
-  if (a.scheme?.format.kind !== "int" || b.scheme?.format.kind !== "int") return "f64";
-  const bits = magnitudeBits(a.scheme.format, a.scheme.zeroPoint) + magnitudeBits(b.scheme.format, b.scheme.zeroPoint);
+  if (a.scheme?.format.kind !== "int" || b.scheme?.format.kind !== "int" || !hasIntegerEntries(b.scheme)) return "f64";
+  const bits = magnitudeBits(a.scheme.format, a.scheme.zeroPoint) +
+    magnitudeBits(b.scheme.format, b.scheme.zeroPoint) + (b.scheme.outer === undefined ? 0 : innerStepBits);
   return result.kind !== "real" || bits + Math.log2(Math.max(1, depth)) <= 31 ? "i32" : "i64";
+}
+
+/** Bits of integer inner steps. */
+const innerStepBits = 8;
+
+/** Whether what is multiplied is an integer: code - zero, times an inner step where steps have two levels. */
+function hasIntegerEntries(scheme: QuantScheme): boolean {
+  return scheme.format.kind === "int" && (scheme.outer === undefined || scheme.step === "u8");
 }
 
 /** |code - zero| is at most 2 to this power. */
@@ -127,22 +137,34 @@ function exactSum(lowering: Lowering, { a, b, overDepth }: Entry, element: SumEl
   return sum;
 }
 
-/** value(code) - zero: exact in i32 for integer codes; for other formats rounded to f32, then widened. */
+/** value(code) - zero, times the inner step of two levels: exact in i32 for integers; otherwise rounded to f32, then widened. */
 function centred(build: LoopBuilder, operand: Operand, indices: readonly Index[], element: SumElement): Scalar {
   const { scheme } = operand;
   if (scheme === undefined) return castTo(element, loadReal(build, operand, indices));
   const code = loadPart(build, operand, "codes", dotIndex(indices, operand.strides));
   const zero = scheme.zeroPoint ? loadPart(build, operand, "zeros", stepIndex(operand, indices)) : undefined;
-  if (scheme.format.kind === "int") {
+  const step = scheme.outer ? loadPart(build, operand, "steps", stepIndex(operand, indices)) : undefined;
+  if (hasIntegerEntries(scheme)) {
     const value = castTo("i32", code);
-    return castTo(element, zero === undefined ? value : sub(value, zero));
+    const moved = zero === undefined ? value : sub(value, zero);
+    return castTo(element, step === undefined ? moved : mul(moved, castTo("i32", step)));
   }
   const value = decodeCodeScalar(build, scheme.format, code);
-  return castTo(element, zero === undefined ? value : sub(value, castTo("f32", zero)));
+  const moved = zero === undefined ? value : sub(value, castTo("f32", zero));
+  return castTo(element, step === undefined ? moved : mul(moved, step));
+}
+
+/** The steps that stand before a sum: the outer ones of two levels. */
+function sumSteps(operand: Operand): "steps" | "outerSteps" {
+  return operand.scheme?.outer === undefined ? "steps" : "outerSteps";
+}
+
+function sumStepIndex(operand: Operand, indices: readonly Index[]): Index {
+  return stepIndex(operand, indices, "outer");
 }
 
 function stepAt(lowering: Lowering, operand: Operand, indices: readonly Index[]): Scalar {
-  return loadPart(lowering.b, operand, "steps", stepIndex(operand, indices));
+  return loadPart(lowering.b, operand, sumSteps(operand), sumStepIndex(operand, indices));
 }
 
 /** (stepA * stepB) * f32(Σ), for steps that hold along the whole depth. */
@@ -175,8 +197,8 @@ function blockSum(lowering: Lowering, entry: Entry, element: SumElement): Scalar
     if (sums.lefts !== undefined) build.assign(sums.lefts, add(sums.lefts, left));
   };
   const finish = (sums: BlockSums, stepIndexA: Index, stepIndexB: Index): void => {
-    const stepA = build.let("stepA", loadPart(build, a, "steps", stepIndexA));
-    const step = mul(stepA, loadPart(build, b, "steps", stepIndexB));
+    const stepA = build.let("stepA", loadPart(build, a, sumSteps(a), stepIndexA));
+    const step = mul(stepA, loadPart(build, b, sumSteps(b), stepIndexB));
     build.assign(total, add(total, mul(step, castTo("f32", sums.products))));
     if (sums.lefts === undefined) return;
     const offset = mul(stepA, loadPart(build, b, "offsets", stepIndexB));
@@ -187,7 +209,7 @@ function blockSum(lowering: Lowering, entry: Entry, element: SumElement): Scalar
   } else if (steps.kind === "one") {
     const sums = newSums();
     entry.overDepth({ order: orderOf(element) }, (at) => gather(sums, at));
-    finish(sums, stepIndex(a, entry.origin.a), stepIndex(b, entry.origin.b));
+    finish(sums, sumStepIndex(a, entry.origin.a), sumStepIndex(b, entry.origin.b));
   } else {
     const { extent, depth, pointAt } = steps;
     build.for("block", Math.ceil(depth / extent), "sequential", (block) => {
@@ -197,7 +219,7 @@ function blockSum(lowering: Lowering, entry: Entry, element: SumElement): Scalar
       const sums = newSums();
       entry.overDepth({ order: orderOf(element), range: { from, to } }, (at) => gather(sums, at));
       const first = pointAt(from);
-      finish(sums, stepIndex(a, first.a), stepIndex(b, first.b));
+      finish(sums, sumStepIndex(a, first.a), sumStepIndex(b, first.b));
     });
   }
   return total;
@@ -214,7 +236,7 @@ function segments(
 ): void {
   const build = lowering.b;
   const { a, b, origin } = entry;
-  const present = (operand: Operand, at: readonly Index[]) => scalarOfIndex(stepIndex(operand, at));
+  const present = (operand: Operand, at: readonly Index[]) => scalarOfIndex(sumStepIndex(operand, at));
   const stepA = build.let("stepIndexA", present(a, origin.a));
   const stepB = build.let("stepIndexB", present(b, origin.b));
   entry.overDepth({ order: "sequential", whole: true }, (at) => {

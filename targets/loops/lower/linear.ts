@@ -1,5 +1,6 @@
 /** Matmul and convolutions as loops around one entry's sum. */
 
+import { outerScheme } from "../../../compiler/numeric/scheme.ts";
 import type { ChannelLayout, OpAttributes, WindowAttributes } from "../../../compiler/ir/node.ts";
 import { isStatic } from "../../../compiler/ir/extent.ts";
 import type { Lowering } from "../context.ts";
@@ -56,11 +57,16 @@ type MatmulSteps =
   | { readonly kind: "one" | "any" }
   | { readonly kind: "blocks"; readonly extent: number; readonly depth: number };
 
+/** Extent along an axis of what shares the step that stands before a sum. */
+function sumBlock({ scheme }: Operand, axis: number): number | "all" {
+  return scheme === undefined ? "all" : outerScheme(scheme).block[axis] ?? "all";
+}
+
 /** How the steps of two operands change along the depth. */
 function matmulSteps(a: Operand, b: Operand, transposeB: boolean): MatmulSteps {
   const depth = a.shape[a.shape.length - 1];
   const block = (operand: Operand, axis: number): number => {
-    const entry = operand.scheme?.block[axis] ?? "all";
+    const entry = sumBlock(operand, axis);
     return entry === "all" || (isStatic(depth) && entry >= depth) ? Infinity : entry;
   };
   const left = block(a, a.shape.length - 1);
@@ -235,7 +241,7 @@ function insideOf(x: Operand, axes: WindowAxes, places: readonly Index[]): Scala
 function convSteps(x: Operand, w: Operand, axes: WindowAxes): { readonly kind: "one" | "any" } {
   const isShared = (operand: Operand): boolean =>
     [axes.channel, ...axes.spatial].every((axis) => {
-      const block = operand.scheme?.block[axis] ?? "all";
+      const block = sumBlock(operand, axis);
       return block === "all" || block >= operand.bounds[axis];
     });
   return { kind: isShared(x) && isShared(w) ? "one" : "any" };

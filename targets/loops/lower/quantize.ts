@@ -9,8 +9,8 @@ import type { LoopBuilder } from "../build.ts";
 import { decodeCodeScalar, encodeCodeScalar } from "../codes.ts";
 import type { Lowering } from "../context.ts";
 import { addIndex, extentIndex, minIndex, mulIndex } from "../index.ts";
-import { bufferOf, decodeReal, loadPart, type Operand, partBounds, partsOf } from "../operand.ts";
-import type { Index, Scalar } from "../program.ts";
+import { bufferOf, decodeReal, loadPart, loadReal, type Operand, partBounds, partsOf } from "../operand.ts";
+import type { BufferPart, Index, Scalar } from "../program.ts";
 import {
   add,
   castTo,
@@ -27,7 +27,7 @@ import {
   sub,
   unaryOf,
 } from "../scalar.ts";
-import { axisRange, forAxes, joinAxes, type Position } from "../space.ts";
+import { axisRange, forAxes, forIndices, joinAxes, type Position } from "../space.ts";
 import { InvariantError } from "../../../compiler/diagnostics.ts";
 
 /** Codes of at most this many bits, their zero points and their sums are exact in f32 and do not overflow i32. */
@@ -254,6 +254,8 @@ function roundedStep(b: LoopBuilder, format: StepFormat, step: Scalar): Scalar {
     case "f16":
     case "bf16":
       return castTo("f32", castTo(format, step));
+    case "u8":
+      return min(unaryOf("round", step), f32(255));
     case "e8m0":
     case "e4m3fn": {
       const numbers = format === "e8m0" ? e8m0 : minifloat(4, 3, "fn");
@@ -267,6 +269,10 @@ export function lowerDequantize(lowering: Lowering, _attributes: OpAttributes["d
   const q = lowering.input(0, "x");
   const { scheme } = q;
   if (scheme === undefined) throw new InvariantError("dequantize of a plain operand");
+  if (scheme.outer !== undefined) {
+    forIndices(b, q.shape, "independent", (indices) => lowering.store(indices, loadReal(b, q, indices)));
+    return [decodeAlgebra(scheme)];
+  }
   forElements(b, q, scheme, [q.strides, ...lowering.storeStrides()], (position, at) => {
     const code = loadPart(b, q, "codes", position(q.strides));
     const zero = scheme.zeroPoint ? loadPart(b, q, "zeros", at) : undefined;
@@ -274,7 +280,13 @@ export function lowerDequantize(lowering: Lowering, _attributes: OpAttributes["d
     const shifted = scheme.offset ? add(real, loadPart(b, q, "offsets", at)) : real;
     lowering.storeAt(position, castTo(q.element, shifted));
   });
-  return [`y[i] = (value(code[i])${scheme.zeroPoint ? " - zero" : ""}) * step${scheme.offset ? " + offset" : ""}`];
+  return [decodeAlgebra(scheme)];
+}
+
+function decodeAlgebra({ zeroPoint, offset, outer }: QuantScheme): string {
+  return `y[i] = (value(code[i])${zeroPoint ? " - zero" : ""}) * step${
+    offset ? " + offset" : outer ? " * outer step" : ""
+  }`;
 }
 
 export function lowerFromCodes(lowering: Lowering, _attributes: OpAttributes["fromCodes"]): readonly string[] {
@@ -324,7 +336,7 @@ export function spreadIndex(operand: Operand, index: Index): Index {
 }
 
 /** Fills the steps, zeros or offsets of the result from a plain operand of one entry or as many. */
-export function copySteps(lowering: Lowering, from: Operand, part: "steps" | "zeros" | "offsets"): void {
+export function copySteps(lowering: Lowering, from: Operand, part: Exclude<BufferPart, "data" | "codes">): void {
   const { b } = lowering;
   const y = lowering.result();
   const count = partBounds(y, part).reduce((size, extent) => size * extent, 1);

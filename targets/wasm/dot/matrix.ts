@@ -72,7 +72,7 @@ export function quantizedMatrix(
   columnAxis: number,
   depthAxis: number | "whole",
 ): QuantizedMatrix | undefined {
-  if (tensor.kind !== "quantized") return undefined;
+  if (tensor.kind !== "quantized" || tensor.outerSteps !== undefined) return undefined;
   const codes = byteCodes(tensor);
   if (codes === undefined) return undefined;
   const { scheme, shape } = tensor;

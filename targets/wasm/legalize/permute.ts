@@ -35,7 +35,12 @@ export function permute<T>(list: readonly T[], permutation: Permutation): T[] {
 }
 
 export function permuteScheme(scheme: QuantScheme, permutation: Permutation): QuantScheme {
-  return { ...scheme, block: permute(scheme.block, permutation) };
+  const { block, outer } = scheme;
+  return {
+    ...scheme,
+    block: permute(block, permutation),
+    ...(outer === undefined ? {} : { outer: { ...outer, block: permute(outer.block, permutation) } }),
+  };
 }
 
 function permutePlain<T extends PlainTensor>(tensor: T, permutation: Permutation): T {
@@ -57,7 +62,7 @@ function permutePlain<T extends PlainTensor>(tensor: T, permutation: Permutation
   return plainTensor(tensor.element, shape, data) as T;
 }
 
-/** A constant with its axes permuted: codes, steps, zeros and offsets alike. */
+/** A constant with its axes permuted: all its parts alike. */
 export function permuteTensor(tensor: Tensor, permutation: Permutation): Tensor {
   if (tensor.kind === "plain") return permutePlain(tensor, permutation);
   return {
@@ -68,5 +73,6 @@ export function permuteTensor(tensor: Tensor, permutation: Permutation): Tensor 
     steps: permutePlain(tensor.steps, permutation),
     ...(tensor.zeros === undefined ? {} : { zeros: permutePlain(tensor.zeros, permutation) }),
     ...(tensor.offsets === undefined ? {} : { offsets: permutePlain(tensor.offsets, permutation) }),
+    ...(tensor.outerSteps === undefined ? {} : { outerSteps: permutePlain(tensor.outerSteps, permutation) }),
   };
 }
