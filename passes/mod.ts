@@ -15,6 +15,7 @@ import { foldPad } from "./fold/fold_pad.ts";
 import { integerArithmetic } from "./integer/integer_arithmetic.ts";
 import { decodeWeights } from "./quantize/decode_weights.ts";
 import { quantizeActivations } from "./quantize/quantize_activations.ts";
+import { quantizeCache } from "./quantize/quantize_cache.ts";
 import { quantizeWeights } from "./quantize/quantize_weights.ts";
 import { encodeMigrated } from "./migrate/encode_migrated.ts";
 import { migrateQuantStep } from "./migrate/migrate_quant_step.ts";
@@ -49,6 +50,7 @@ export const methods: readonly Pass[] = [
   quantizeWeights,
   encodeMigrated,
   quantizeActivations,
+  quantizeCache,
   correctBias,
   integerArithmetic,
 ];

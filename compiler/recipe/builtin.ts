@@ -14,6 +14,7 @@ export const builtinRecipes = [
   "minifloat-ptq",
   "mxfp4",
   "nvfp4",
+  "kv4",
 ] as const;
 
 /** Text of a shipped recipe; undefined when none has this name. */

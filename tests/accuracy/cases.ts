@@ -47,6 +47,9 @@ const language: readonly AccuracyCase[] = [
   row("w4 channel, a4 token, quarot", "quarot", [], [0.174, "FlatQuant + GPTQ"]),
   row("mxfp4", "mxfp4", [], [0.304, "AutoRound 0.16"]),
   row("nvfp4", "nvfp4", [], [0.185, "AutoRound 0.16"]),
+  row("kv 4 bits", "kv4", [], [0.339, "FlatQuant"]),
+  row("w4a4 static, one step a tensor", "quarot-static", [], [0.539, "rotation + GPTQ, searched ranges"]),
+  row("w4a4 static, a step a channel", "mergequant", [], [0.539, "rotation + GPTQ, searched ranges"]),
 ];
 
 function vision(name: string, samples: number, sqnr: number, e4m3: number, tool: string): AccuracyModel {

@@ -14,6 +14,7 @@ import { completion, passes, preparation } from "../../passes/mod.ts";
 import { integerArithmetic } from "../../passes/integer/integer_arithmetic.ts";
 import { decodeWeights } from "../../passes/quantize/decode_weights.ts";
 import { quantizeActivations } from "../../passes/quantize/quantize_activations.ts";
+import { quantizeCache } from "../../passes/quantize/quantize_cache.ts";
 import { quantizeWeights } from "../../passes/quantize/quantize_weights.ts";
 import { assertGolden, goldenFiles, goldenPath, readGolden } from "../support/golden.ts";
 
@@ -73,6 +74,7 @@ const withGoldens = [
   decodeWeights,
   quantizeWeights,
   quantizeActivations,
+  quantizeCache,
   integerArithmetic,
 ];
 
