@@ -2,6 +2,7 @@
 
 import type { OpName } from "../../compiler/ir/node.ts";
 import type { KernelSelector } from "./kernel.ts";
+import { selectWorkgroup } from "./workgroup/select.ts";
 
 export interface KernelFamily {
   readonly ops: readonly OpName[];
@@ -10,4 +11,10 @@ export interface KernelFamily {
 }
 
 /** Tried in order; the first that takes a region makes its kernel. */
-export const kernelFamilies: readonly KernelFamily[] = [];
+export const kernelFamilies: readonly KernelFamily[] = [
+  {
+    ops: ["attention", "norm", "softmax", "reduce", "quantize", "transform"],
+    select: selectWorkgroup,
+    summary: "a workgroup for each row, whose loops its invocations share",
+  },
+];

@@ -17,7 +17,7 @@ const reserved = new Set(
   typename typeof union unless unorm unsafe unsized use using varying virtual volatile wgsl where with writeonly yield
   bool i32 u32 f32 f16 vec2 vec3 vec4 array atomic ptr mat2x2 sampler texture_1d
   abs ceil floor round trunc min max select clamp bitcast all any extractBits countLeadingZeros unpack2x16float
-  arena states symbols call id rest group groups lane`.split(/\s+/),
+  arena states symbols call id rest group groups lane local subgroup row invocations`.split(/\s+/),
 );
 
 /** A name as it is, or with an underscore behind it where WGSL or a kernel's frame has the name. */

@@ -7,19 +7,12 @@ import { plainTensor, sizeOf, tensorParts } from "../../compiler/ir/tensor.ts";
 import { tensorType } from "../../compiler/ir/types.ts";
 import { difference, toleranceOf } from "../../tests/conformance/compare.ts";
 import { allSamples, randomInputs } from "../../tests/support/op_samples.ts";
+import { gpuTest } from "../../tests/support/gpu.ts";
 import { uniform } from "../../tests/support/random.ts";
 import { lowerWgsl } from "./program.ts";
-import { gpuDevice, runOnGpu, startOnGpu } from "./run_graph.ts";
+import { runOnGpu, startOnGpu } from "./run_graph.ts";
 import { wgslKernels } from "./select.ts";
 import { shaderFile } from "./spec.ts";
-
-/** Registers a test that needs a GPU; without one a line says so. */
-async function gpuTest(name: string, body: () => Promise<void>): Promise<void> {
-  const ignore = await gpuDevice() === undefined;
-  if (ignore) console.log(`skipped: "${name}" needs a WebGPU adapter (Debian: mesa-vulkan-drivers)`);
-  // The device is shared by all tests of the process.
-  Deno.test({ name, ignore, fn: body, sanitizeOps: false, sanitizeResources: false });
-}
 
 for (const { name, graph, runs } of allSamples()) {
   await gpuTest(`${name} on the GPU agrees with the evaluator`, async () => {

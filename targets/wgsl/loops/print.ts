@@ -119,11 +119,11 @@ function entryLines(stage: Stage, entry: string, usesLane: boolean, body: readon
   return [...start, ...spaces, "}"];
 }
 
-function totalText({ loops }: Space): string {
+export function totalText({ loops }: Space): string {
   return loops.length === 0 ? "1" : loops.map(sizeText).join(" * ");
 }
 
-function sizeText({ variable, from, to }: Space["loops"][number]): string {
+export function sizeText({ variable, from, to }: Space["loops"][number]): string {
   if (typeof from === "number" && typeof to === "number") return sizeName(variable);
   return from === 0 ? indexText(to) : `(${indexText(to)} - ${indexText(from)})`;
 }
@@ -133,7 +133,7 @@ function sizeName(variable: string): string {
 }
 
 /** Sets the loop variables from the invocation's number, the innermost running fastest. */
-function placeLines({ loops }: Space): string[] {
+export function placeLines({ loops }: Space): string[] {
   const lines: string[] = [];
   const offset = (from: Index, text: string) => (from === 0 ? text : `${text} + ${indexText(from)}`);
   if (loops.length > 1) lines.push("var rest = id;");
@@ -150,7 +150,7 @@ function placeLines({ loops }: Space): string[] {
 }
 
 /** Names for the constant extents of all loops. */
-function sizeConstants(body: readonly Statement[], stage: Stage): string[] {
+export function sizeConstants(body: readonly Statement[], stage: Stage): string[] {
   const sizes = new Map<string, number>();
   const add = (loop: Extract<Statement, { kind: "for" }>) => {
     if (typeof loop.from === "number" && typeof loop.to === "number") sizes.set(loop.variable, loop.to - loop.from);
@@ -238,7 +238,7 @@ function largestFactor(extent: number): number {
   return 1;
 }
 
-function arraysOf(statements: readonly Statement[]): readonly ArrayStatement[] {
+export function arraysOf(statements: readonly Statement[]): readonly ArrayStatement[] {
   return statements.flatMap((statement) => {
     switch (statement.kind) {
       case "array":
