@@ -1,15 +1,19 @@
 /**
  * Golden rewrites: each file of tests/golden/PASS/ holds a graph and what the pass makes of it. The first line names the
  * pass and its options, the part up to `; after` is the input, the rest is the result with the refusals as comments.
+ * Where the second line is `; samples N`, the pass gets N random samples of the inputs, and the statistics of a calibrate
+ * pass over them.
  */
 
 import assert from "node:assert/strict";
 import { formatDiagnostic } from "../../compiler/diagnostics.ts";
 import { parseGraph } from "../../compiler/ir/parse.ts";
+import { type Graph, typeOf } from "../../compiler/ir/graph.ts";
 import { printGraph } from "../../compiler/ir/print.ts";
 import { verify } from "../../compiler/ir/verify.ts";
 import type { Json } from "../../compiler/rewrite/options.ts";
-import { type PassResult, plainContext } from "../../compiler/rewrite/pass.ts";
+import { type PassContext, type PassResult, plainContext } from "../../compiler/rewrite/pass.ts";
+import { calibrate } from "../../passes/calibrate/calibrate.ts";
 import { completion, passes, preparation } from "../../passes/mod.ts";
 import { integerArithmetic } from "../../passes/integer/integer_arithmetic.ts";
 import { decodeWeights } from "../../passes/quantize/decode_weights.ts";
@@ -17,6 +21,7 @@ import { quantizeActivations } from "../../passes/quantize/quantize_activations.
 import { quantizeCache } from "../../passes/quantize/quantize_cache.ts";
 import { quantizeWeights } from "../../passes/quantize/quantize_weights.ts";
 import { assertGolden, goldenFiles, goldenPath, readGolden } from "../support/golden.ts";
+import { randomTensor } from "../support/random_tensor.ts";
 
 const divider = "; after\n";
 
@@ -25,21 +30,47 @@ function inputPart(text: string): string {
   return end < 0 ? text : text.slice(0, end);
 }
 
-/** Reads `; pass NAME {options}` from the first line. */
-function header(text: string, place: string): { readonly name: string; readonly options: Record<string, Json> } {
-  const match = /^; pass ([\w-]+)\s*(\{.*\})?$/m.exec(text.split("\n")[0]);
+interface Header {
+  readonly name: string;
+  readonly options: Record<string, Json>;
+  readonly samples: number;
+}
+
+/** Reads `; pass NAME {options}` from the first line and `; samples N` from the second. */
+function header(text: string, place: string): Header {
+  const [first, second = ""] = text.split("\n");
+  const match = /^; pass ([\w-]+)\s*(\{.*\})?$/.exec(first);
   assert.ok(match !== null, `${place} does not begin with "; pass NAME"`);
-  return { name: match[1], options: match[2] === undefined ? {} : JSON.parse(match[2]) };
+  const samples = Number(/^; samples (\d+)$/.exec(second)?.[1] ?? 0);
+  return { name: match[1], options: match[2] === undefined ? {} : JSON.parse(match[2]), samples };
+}
+
+/** Random samples of a graph's inputs, with every symbol at its bound. */
+function randomSamples(graph: Graph, count: number): NonNullable<PassContext["calibration"]> {
+  const bounds = Object.fromEntries(Object.entries(graph.symbols).map(([name, { max }]) => [name, max]));
+  return Array.from({ length: count }, (_, sample) =>
+    Object.fromEntries(graph.inputs.map(({ name, value }, index) => {
+      const seed = 1 + sample * graph.inputs.length + index;
+      return [name, randomTensor(typeOf(graph, value), seed, bounds)];
+    })));
+}
+
+async function contextOf(graph: Graph, { options, samples }: Header): Promise<PassContext> {
+  const context = { ...plainContext(options), seed: 3 };
+  if (samples === 0) return context;
+  const calibration = randomSamples(graph, samples);
+  const { statistics } = await calibrate.run(graph, { ...plainContext(), calibration });
+  return { ...context, calibration, ...(statistics === undefined ? {} : { statistics }) };
 }
 
 async function rewritten(place: string, text: string): Promise<PassResult> {
-  const { name, options } = header(text, place);
-  const pass = passes.find((candidate) => candidate.name === name);
-  assert.ok(pass !== undefined, `${place}: there is no pass "${name}"`);
+  const head = header(text, place);
+  const pass = passes.find((candidate) => candidate.name === head.name);
+  assert.ok(pass !== undefined, `${place}: there is no pass "${head.name}"`);
   const parsed = parseGraph(text);
   assert.ok(parsed.ok, `${place}: ${parsed.diagnostics.map(formatDiagnostic).join("\n")}`);
   assert.deepEqual(verify(parsed.value), [], `${place}: the input`);
-  const result = await pass.run(parsed.value, plainContext(options));
+  const result = await pass.run(parsed.value, await contextOf(parsed.value, head));
   assert.deepEqual(verify(result.graph), [], `${place}: the result`);
   return result;
 }
