@@ -19,8 +19,10 @@ import { quantizeCache } from "./quantize/quantize_cache.ts";
 import { quantizeWeights } from "./quantize/quantize_weights.ts";
 import { encodeMigrated } from "./migrate/encode_migrated.ts";
 import { migrateQuantStep } from "./migrate/migrate_quant_step.ts";
+import { awq } from "./transform/awq.ts";
 import { foldNormGain } from "./transform/fold_norm_gain.ts";
 import { rotate } from "./transform/rotate.ts";
+import { smooth } from "./transform/smooth.ts";
 import { raiseAttention } from "./raise/raise_attention.ts";
 import { raiseNorm } from "./raise/raise_norm.ts";
 
@@ -45,6 +47,8 @@ export const methods: readonly Pass[] = [
   decodeWeights,
   foldNormGain,
   rotate,
+  smooth,
+  awq,
   migrateQuantStep,
   calibrate,
   quantizeWeights,

@@ -5,25 +5,30 @@ import { printType } from "./types.ts";
 import { type Tensor, tensorParts, typeOfTensor } from "./tensor.ts";
 import { InvariantError } from "../diagnostics.ts";
 
-/** Constants by hash. Grows only; graphs that share a store may each use a part of it. */
+/**
+ * Constants by hash. Grows only; graphs that share a store may each use a part of it. A store over a `base` reads through
+ * to it and keeps what is added to itself: what a search tries goes when the store goes.
+ */
 export class ConstantStore {
   readonly #tensors = new Map<string, Tensor>();
+
+  constructor(readonly base?: ConstantStore) {}
 
   /** Adds a tensor (its arrays must not change afterwards) and returns its hash. */
   add(tensor: Tensor): string {
     const hash = hashTensor(tensor);
-    if (!this.#tensors.has(hash)) this.#tensors.set(hash, tensor);
+    if (!this.has(hash)) this.#tensors.set(hash, tensor);
     return hash;
   }
 
   get(hash: string): Tensor {
-    const tensor = this.#tensors.get(hash);
+    const tensor = this.#tensors.get(hash) ?? this.base?.get(hash);
     if (tensor === undefined) throw new InvariantError(`Constant ${hash} is not in the store`);
     return tensor;
   }
 
   has(hash: string): boolean {
-    return this.#tensors.has(hash);
+    return this.#tensors.has(hash) || this.base?.has(hash) === true;
   }
 }
 

@@ -70,6 +70,7 @@ export async function applyRecipe(graph: Graph, recipe: Recipe, options: ApplyOp
         options: step.options,
         selector: step.selector,
         seed: recipe.seed,
+        later: steps.slice(index + 1).map((next) => ({ ...next, pass: passOf(next) })),
         ...(options.calibration === undefined ? {} : { calibration: options.calibration }),
         ...(statistics === undefined ? {} : { statistics }),
         onProgress: report,

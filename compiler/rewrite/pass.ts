@@ -22,6 +22,13 @@ export type Need = "calibration" | "statistics";
 /** Inputs of the model by source name, one record per sample. */
 export type CalibrationData = readonly Readonly<Record<string, Tensor>>[];
 
+/** A pass with the options that a recipe gives it. */
+export interface PassStep {
+  readonly pass: Pass;
+  readonly options: Readonly<Record<string, Json>>;
+  readonly selector: Selector;
+}
+
 export interface PassContext {
   /** Option values by name; absent ones take their defaults. */
   readonly options: Readonly<Record<string, Json>>;
@@ -29,6 +36,8 @@ export interface PassContext {
   readonly seed: number;
   readonly calibration?: CalibrationData;
   readonly statistics?: Statistics;
+  /** The passes that come after this one, in order: what a search in front of quantizers tries its candidates with. */
+  readonly later?: readonly PassStep[];
   /** Fraction done, 0 to 1. */
   readonly onProgress?: (fraction: number) => void;
 }

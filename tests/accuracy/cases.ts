@@ -38,7 +38,15 @@ const blocks = weights("granularity=block", "symmetric=false");
 const language: readonly AccuracyCase[] = [
   row("float", "as-is"),
   row("w8 channel, a8 token", "w8a8-dynamic", [], [0.0013, "SmoothQuant + GPTQ, llm-compressor 0.14"]),
+  row("w8 channel, a8 static, smoothquant", "smoothquant", [], [0.0124, "SmoothQuant + GPTQ, llm-compressor 0.14"]),
+  row("w8 channel, a8 static, rotated", "quarot-static", [
+    ...weights("bits=8"),
+    "migrate-quant-step.bits=8",
+  ], [0.0019, "rotations + GPTQ"]),
   row("w4 block 32, rounded", "w4", [], [0.103, "round to nearest"]),
+  row("w4 block 32, smoothquant+", "smoothquant+"),
+  row("w4 block 32, awq", "awq"),
+  row("w4 block 32, awq + gptq", "awq", weights("solver=gptq", "sweeps=2", "samples=64"), [0.062, "AWQ + GPTQ"]),
   row("w4 block 32, quantease", "quantease", [], [0.042, "AutoRound 0.16"]),
   row("w4 channel, a8 token, gptq", "gptq", [], [0.1, "GPTQ"]),
   row("w4 block 32, a8 token, gptq", "gptq", blocks),
