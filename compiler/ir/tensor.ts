@@ -50,7 +50,7 @@ export function scalarTensor<E extends ElementType>(element: E, data: ElementSto
 }
 
 export function floatTensor(shape: readonly number[], values: ArrayLike<number>): PlainTensor<"f32"> {
-  return plainTensor("f32", shape, Float32Array.from(values));
+  return plainTensor("f32", shape, new Float32Array(values));
 }
 
 /** Number of entries of a static shape. */

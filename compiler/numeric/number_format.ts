@@ -102,11 +102,24 @@ export function codeElement(format: NumberFormat): ElementType {
   return signed ? "i32" : "u32";
 }
 
+interface IntRange {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** By width; solvers ask once a weight. */
+const signedRanges: readonly IntRange[] = Array.from(
+  { length: 33 },
+  (_, bits) => Object.freeze({ min: -(2 ** (bits - 1)), max: 2 ** (bits - 1) - 1 }),
+);
+const unsignedRanges: readonly IntRange[] = Array.from(
+  { length: 33 },
+  (_, bits) => Object.freeze({ min: 0, max: 2 ** bits - 1 }),
+);
+
 /** Smallest and largest code of an integer format. */
-export function intRange(format: IntFormat): { readonly min: number; readonly max: number } {
-  return format.signed
-    ? { min: -(2 ** (format.bits - 1)), max: 2 ** (format.bits - 1) - 1 }
-    : { min: 0, max: 2 ** format.bits - 1 };
+export function intRange(format: IntFormat): IntRange {
+  return (format.signed ? signedRanges : unsignedRanges)[format.bits];
 }
 
 /** The value of a code, in units of the step. */

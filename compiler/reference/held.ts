@@ -1,16 +1,8 @@
 /** A value of the float reference: on the device as f32, on the host as a tensor of the IR, or both, made when asked for. */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { decodeCode } from "../numeric/number_format.ts";
-import {
-  isPlain,
-  type PlainTensor,
-  plainTensor,
-  type QuantizedTensor,
-  sizeOf,
-  stridesOf,
-  type Tensor,
-} from "../ir/tensor.ts";
+import { decodeTensor as decodedValues } from "../ir/evaluate/codes.ts";
+import { isPlain, type PlainTensor, plainTensor, type QuantizedTensor, type Tensor } from "../ir/tensor.ts";
 import { InvariantError } from "../diagnostics.ts";
 
 /** A quantized value stands on the device as the real numbers that its codes mean. */
@@ -76,20 +68,5 @@ function upload(tensor: Tensor): tf.Tensor {
 
 /** The real numbers that a quantized tensor stands for: (value(code) - zero) * step + offset, each rounded to f32. */
 export function decodeTensor(tensor: QuantizedTensor): PlainTensor<"f32"> {
-  const { scheme, shape, codes, steps, zeros, offsets } = tensor;
-  const strides = stridesOf(shape);
-  const gridStrides = stridesOf(steps.shape);
-  const result = new Float32Array(sizeOf(shape));
-  for (let index = 0; index < result.length; index++) {
-    let block = 0;
-    for (let axis = 0; axis < shape.length; axis++) {
-      const entry = scheme.block[axis];
-      if (entry === "all") continue;
-      block += Math.floor((Math.floor(index / strides[axis]) % shape[axis]) / entry) * gridStrides[axis];
-    }
-    const value = decodeCode(scheme.format, Number(codes.data[index])) - (zeros === undefined ? 0 : zeros.data[block]);
-    const scaled = Math.fround(value * steps.data[block]);
-    result[index] = offsets === undefined ? scaled : scaled + offsets.data[block];
-  }
-  return plainTensor("f32", shape, result);
+  return plainTensor("f32", tensor.shape, decodedValues(tensor));
 }

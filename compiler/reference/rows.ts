@@ -1,31 +1,19 @@
-/** Matrix products of the float reference on tensors of rows: what weight solvers measure with. */
+/** Linear layers of the float reference on tensors of rows: what weight solvers measure with. */
 
-import * as tf from "@tensorflow/tfjs-core";
 import { type PlainTensor, plainTensor } from "../ir/tensor.ts";
+import { addProduct, rowMajor, transposed } from "../numeric/dense/product.ts";
 
-function matrixOf(tensor: PlainTensor<"f32">): tf.Tensor2D {
-  const columns = tensor.shape[tensor.shape.length - 1];
-  return tf.tensor2d(tensor.data, [tensor.data.length / columns, columns]);
-}
-
-/** XᵀX [K, K] of x[..., K], summed in float32 within a tensor. */
-export function gramOf(x: PlainTensor<"f32">): Float32Array {
-  return tf.tidy(() => {
-    const rows = matrixOf(x);
-    return Float32Array.from(tf.matMul(rows, rows, true, false).dataSync());
-  });
-}
-
-/** x[..., K] · weights[N, K]ᵀ (+ bias[N]), of shape [..., N]. */
+/** x[..., K] · weights[N, K]ᵀ (+ bias[N]), of shape [..., N], in float32. */
 export function linearRows(
   x: PlainTensor<"f32">,
   weights: PlainTensor<"f32">,
   bias: PlainTensor<"f32"> | undefined,
 ): PlainTensor<"f32"> {
-  const data = tf.tidy(() => {
-    const product = tf.matMul(matrixOf(x), matrixOf(weights), false, true);
-    const sum = bias === undefined ? product : tf.add(product, tf.tensor1d(bias.data));
-    return Float32Array.from(sum.dataSync());
-  });
-  return plainTensor("f32", [...x.shape.slice(0, -1), weights.shape[0]], data);
+  const [outputs, inputs] = weights.shape;
+  const rows = x.data.length / inputs;
+  const data = new Float32Array(rows * outputs);
+  if (bias !== undefined) { for (let row = 0; row < rows; row++) data.set(bias.data, row * outputs); }
+  const factors = transposed(rowMajor(weights.data, outputs, inputs));
+  addProduct(rowMajor(data, rows, outputs), rowMajor(x.data, rows, inputs), factors, { precision: "f32" });
+  return plainTensor("f32", [...x.shape.slice(0, -1), outputs], data);
 }

@@ -71,17 +71,22 @@ export class FloatReference {
 
   /**
    * Runs many samples side by side, node by node: every sample's value is there before the next node runs. `revise` sees
-   * one output of all samples and may put other tensors in its place. Memory grows with the number of samples.
+   * one output of all samples and may put other tensors in its place. Nodes whose one output is `supplied` are not
+   * computed: `revise` makes them, without reading. Memory grows with the number of samples.
    */
-  runTogether(samples: readonly TensorRecord[], revise: Revise): readonly TensorRecord[] {
+  runTogether(
+    samples: readonly TensorRecord[],
+    revise: Revise,
+    supplied: (value: ValueName) => boolean = () => false,
+  ): readonly TensorRecord[] {
     const runs = samples.map((inputs) => this.#begin(inputs, undefined));
     this.graph.nodes.forEach((node, index) => {
-      for (const run of runs) this.#step(run, node);
+      if (!supplied(node.outputs[0])) { for (const run of runs) this.#step(run, node); }
       if (node.op !== "constant") {
         for (const value of node.outputs) {
           const revised = revise(node, value, () => runs.map((run) => heldValue(run.values, value).host()));
           revised?.forEach((tensor, sample) => {
-            heldValue(runs[sample].values, value).dispose();
+            runs[sample].values.get(value)?.dispose();
             runs[sample].values.set(value, Held.onHost(tensor));
           });
         }

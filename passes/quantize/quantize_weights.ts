@@ -45,6 +45,16 @@ const options = {
     "How codes are chosen; gptq and descent want calibration",
   ),
   damping: numberOption({ min: 1e-6, max: 1 }, 0.01, "gptq: added to the Hessian's diagonal, as a share of its mean"),
+  "activation-order": booleanOption(true, "gptq: columns with the largest inputs first; blocks stay where they are"),
+  "fresh-steps": booleanOption(
+    false,
+    "gptq: fit the steps of a block when the sweep reaches it, in the columns' own order",
+  ),
+  asymmetry: numberOption(
+    { min: 0, max: 1 },
+    0,
+    "Share of the correction for what quantized layers have done to the inputs (GPTAQ); costs a second run of the samples",
+  ),
   sweeps: integerOption({ min: 0, max: 50 }, 0, "Sweeps of coordinate descent, after gptq or from the nearest codes"),
   samples: integerOption({ min: 1, max: 4096 }, 32, "Calibration samples that solvers look at"),
   "input-bits": integerOption(
@@ -113,6 +123,9 @@ const noneSolved: ReadonlyMap<ValueName, QuantizedTensor> = new Map();
 interface SolverOptions {
   readonly solver: "nearest" | "gptq" | "descent";
   readonly damping: number;
+  readonly "activation-order": boolean;
+  readonly "fresh-steps": boolean;
+  readonly asymmetry: number;
   readonly sweeps: number;
   readonly samples: number;
   readonly "input-bits": number;
@@ -164,7 +177,7 @@ function solveAll(
       output: node.outputs[0],
       input: node.inputs[0],
       weights: oriented,
-      grid: encodeTensor(oriented, { ...recipe, scheme: schemeOf(node, oriented, recipe) }),
+      fit: (matrix) => encodeTensor(matrix, { ...recipe, scheme: schemeOf(node, matrix, recipe) }),
       scale,
       ...(bias === undefined ? {} : { bias }),
     }];
@@ -172,7 +185,9 @@ function solveAll(
   return solveWeights(graph, jobs, spread(scope.calibration, options.samples), {
     solver: options.solver === "gptq" ? "gptq" : "descent",
     damping: options.damping,
-    activationOrder: true,
+    activationOrder: options["activation-order"],
+    freshSteps: options["fresh-steps"],
+    asymmetry: options.asymmetry,
     sweeps: options.sweeps,
     input: inputRounding(options),
   }, scope.onProgress);

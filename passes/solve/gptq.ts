@@ -10,10 +10,20 @@
  * same sweep (LDLQ is the same recursion, Chee et al. 2023).
  */
 
-import { inverseUpperFactor, type Matrix, zeroMatrix } from "../../compiler/numeric/linalg.ts";
+import { addProduct, part, rowMajor } from "../../compiler/numeric/dense/product.ts";
+import { inverseUpperFactor, type Matrix, viewOf, zeroMatrix } from "../../compiler/numeric/linalg.ts";
 
 /** The inner quantizer of a sweep. */
 export interface ColumnGrid {
+  /**
+   * A grid whose steps follow the weights: in front of the first column of each run of `extent` columns, `fit` sees the
+   * run as the errors of all columns before it have left it: `values` [rows, columns of the run], row-major. Columns are
+   * then visited in their own order.
+   */
+  readonly runs?: {
+    readonly extent: number;
+    readonly fit: (column: number, values: Matrix) => void;
+  };
   /**
    * Rounds one column: `values` holds the column's current weights, one per row; the rounded real values go to
    * `rounded`. `column` is the column's index in the original order.
@@ -52,11 +62,11 @@ export function gptq(
   grid: ColumnGrid,
   options: GptqOptions = defaultGptq,
 ): GptqResult {
-  const order = visitingOrder(hessian, options.activationOrder);
-  const { upper, damping } = factor(permute(hessian, order), options.damping);
+  const order = visitingOrder(hessian, options.activationOrder && grid.runs === undefined);
+  const { upper, damping } = dampedFactor(permute(hessian, order), options.damping);
   const working = permuteColumns(weights, order);
   const result = zeroMatrix(weights.rows, weights.columns);
-  sweep(working, upper, order, grid, options.lazyBlock, result);
+  sweep(working, upper, order, grid, wholeRuns(options.lazyBlock, grid.runs?.extent), result);
   return { weights: result, damping };
 }
 
@@ -85,7 +95,14 @@ function permuteColumns(matrix: Matrix, order: readonly number[]): Matrix {
   return result;
 }
 
-function factor(hessian: Matrix, firstDamping: number): { readonly upper: Matrix; readonly damping: number } {
+/**
+ * The upper U with (H + damping · mean(diag H) · I)⁻¹ = Uᵀ U. Changes `hessian`: ones where an input is dead, and the damping.
+ * Damping grows tenfold until the factorization succeeds.
+ */
+export function dampedFactor(
+  hessian: Matrix,
+  firstDamping: number,
+): { readonly upper: Matrix; readonly damping: number } {
   const n = hessian.columns;
   let mean = 0;
   for (let i = 0; i < n; i++) {
@@ -107,6 +124,12 @@ function factor(hessian: Matrix, firstDamping: number): { readonly upper: Matrix
   return { upper: identity, damping: Infinity };
 }
 
+/** A block that holds whole runs, so that no run begins with columns that still wait for their errors. */
+function wholeRuns(lazyBlock: number, extent: number | undefined): number {
+  if (extent === undefined) return lazyBlock;
+  return Math.max(1, Math.floor(lazyBlock / extent)) * extent;
+}
+
 function sweep(
   working: Matrix,
   upper: Matrix,
@@ -122,6 +145,9 @@ function sweep(
   for (let start = 0; start < columns; start += lazyBlock) {
     const end = Math.min(columns, start + lazyBlock);
     for (let j = start; j < end; j++) {
+      if (grid.runs !== undefined && j % grid.runs.extent === 0) {
+        grid.runs.fit(j, columnRun(working, j, Math.min(columns, j + grid.runs.extent)));
+      }
       for (let row = 0; row < rows; row++) values[row] = working.entries[row * columns + j];
       grid.round(order[j], values, rounded);
       const pivot = 1 / upper.entries[j * columns + j];
@@ -134,45 +160,30 @@ function sweep(
         for (let k = j + 1; k < end; k++) working.entries[place + k] -= error * upper.entries[j * columns + k];
       }
     }
-    spread(working, upper, errors, start, end, lazyBlock);
+    const spread = part(rowMajor(errors, rows, lazyBlock), 0, rows, 0, end - start);
+    addProduct(part(viewOf(working), 0, rows, end, columns), spread, part(viewOf(upper), start, end, end, columns), {
+      gain: -1,
+      precision: "f64",
+    });
   }
 }
 
-/** Applies a block's errors to every later column. */
-function spread(
-  working: Matrix,
-  upper: Matrix,
-  errors: Float64Array,
-  start: number,
-  end: number,
-  lazyBlock: number,
-): void {
-  const { rows, columns } = working;
-  for (let row = 0; row < rows; row++) {
-    const place = row * columns;
-    for (let j = start; j < end; j++) {
-      const error = errors[row * lazyBlock + j - start];
-      if (error === 0) continue;
-      const from = j * columns;
-      for (let k = end; k < columns; k++) working.entries[place + k] -= error * upper.entries[from + k];
-    }
+function columnRun(matrix: Matrix, start: number, end: number): Matrix {
+  const run = zeroMatrix(matrix.rows, end - start);
+  for (let row = 0; row < matrix.rows; row++) {
+    const from = row * matrix.columns;
+    run.entries.set(matrix.entries.subarray(from + start, from + end), row * run.columns);
   }
+  return run;
 }
 
 /** tr((W - Ŵ) H (W - Ŵ)ᵀ): the squared output error that the sweep minimizes. */
 export function outputError(weights: Matrix, rounded: Matrix, hessian: Matrix): number {
-  const { rows, columns } = weights;
-  const difference = new Float64Array(columns);
-  let total = 0;
-  for (let row = 0; row < rows; row++) {
-    for (let j = 0; j < columns; j++) {
-      difference[j] = weights.entries[row * columns + j] - rounded.entries[row * columns + j];
-    }
-    for (let i = 0; i < columns; i++) {
-      let dot = 0;
-      for (let j = 0; j < columns; j++) dot += hessian.entries[i * columns + j] * difference[j];
-      total += dot * difference[i];
-    }
+  const difference = zeroMatrix(weights.rows, weights.columns);
+  for (let at = 0; at < difference.entries.length; at++) {
+    difference.entries[at] = weights.entries[at] - rounded.entries[at];
   }
-  return total;
+  const product = zeroMatrix(weights.rows, weights.columns);
+  addProduct(viewOf(product), viewOf(difference), viewOf(hessian), { precision: "f64" });
+  return product.entries.reduce((sum, value, at) => sum + value * difference.entries[at], 0);
 }

@@ -1,29 +1,33 @@
 /**
  * Rounds the weights of many linears against their inputs, layer after layer: each layer sees what the quantized layers
- * before it produce ("true sequential"), and its own inputs as the run-time quantizer will round them.
+ * before it produce ("true sequential"), and its own inputs as the run-time quantizer will round them. All samples go
+ * through the graph once, side by side; what comes after the last linear is not computed.
  */
 
 import { InvariantError } from "../../compiler/diagnostics.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { ValueName } from "../../compiler/ir/node.ts";
-import { isPlain, type PlainTensor, plainTensor, type QuantizedTensor, type Tensor } from "../../compiler/ir/tensor.ts";
-import { type Matrix, zeroMatrix } from "../../compiler/numeric/linalg.ts";
-import { gramOf, linearRows } from "../../compiler/reference/rows.ts";
+import { type PlainTensor, plainTensor, type QuantizedTensor } from "../../compiler/ir/tensor.ts";
+import type { Matrix } from "../../compiler/numeric/linalg.ts";
+import { decodeTensor } from "../../compiler/reference/held.ts";
+import { linearRows } from "../../compiler/reference/rows.ts";
 import { FloatReference, type TensorRecord } from "../../compiler/reference/tfjs.ts";
+import { asymmetricTarget } from "./asymmetric_target.ts";
 import { coordinateDescent } from "./coordinate_descent.ts";
-import { roundRows, type RowRounding } from "./round_rows.ts";
-import { decodeWeights, encodeOnGrid, tensorGrid } from "./tensor_grid.ts";
-import { gptq } from "./gptq.ts";
+import { dampedFactor, defaultGptq, gptq } from "./gptq.ts";
+import { InputRows, type Rows } from "./input_rows.ts";
+import type { RowRounding } from "./round_rows.ts";
+import { encodeOnGrid, freshGrid, tensorGrid } from "./tensor_grid.ts";
 
-/** One linear: y = x · weightsᵀ (+ bias), with the grid (steps and zero points) that its codes must lie on. */
+/** One linear: y = scale · x · weightsᵀ (+ bias). */
 export interface SolveJob {
   /** The value that the linear makes. */
   readonly output: ValueName;
   readonly input: ValueName;
   /** [N, K]. */
   readonly weights: PlainTensor<"f32">;
-  readonly grid: QuantizedTensor;
-  /** The result is multiplied by it; `weights` and `grid` are those divided by it. */
+  /** Steps, zero points and nearest codes of a matrix [N, k] of such weights: the grid that codes must lie on. */
+  readonly fit: (weights: PlainTensor<"f32">) => QuantizedTensor;
   readonly scale: number;
   readonly bias?: PlainTensor<"f32">;
 }
@@ -32,13 +36,17 @@ export interface SolveOptions {
   readonly solver: "gptq" | "descent";
   readonly damping: number;
   readonly activationOrder: boolean;
+  /** gptq: fit a block's steps when the sweep reaches it, not beforehand; columns keep their order. */
+  readonly freshSteps: boolean;
+  /** Share of the correction for what quantized layers have done to the inputs (GPTAQ); 0 leaves it out. */
+  readonly asymmetry: number;
   /** Sweeps of coordinate descent after (or, for `descent`, from round to nearest). */
   readonly sweeps: number;
   /** How the inputs will be rounded at run time; undefined leaves them float. */
   readonly input: RowRounding | undefined;
 }
 
-/** Quantized weights by the linear's output. `samples` go through the graph side by side, once. */
+/** Quantized weights by the linear's output. */
 export async function solveWeights(
   graph: Graph,
   jobs: readonly SolveJob[],
@@ -47,103 +55,96 @@ export async function solveWeights(
   onProgress?: (fraction: number) => void,
 ): Promise<ReadonlyMap<ValueName, QuantizedTensor>> {
   const byOutput = new Map(jobs.map((job) => [job.output, job]));
-  const inputs = new InputRows(graph, jobs, options);
+  const inputs = new InputRows(jobs.map(({ input }) => input), samples.length, options.input);
+  for (const { value } of graph.inputs) {
+    if (inputs.wants(value)) throw new InvariantError(`%${value} is an input of the model: solve it as it is`);
+  }
   const solved = new Map<ValueName, QuantizedTensor>();
-  const reference = await FloatReference.create(graph);
-  for (const { value } of graph.inputs) inputs.requireNot(value);
+  if (jobs.length === 0) return solved;
+  const reference = await FloatReference.create(upToLast(graph, byOutput));
+  const side = options.asymmetry > 0 ? [...samples, ...samples] : samples;
   try {
-    reference.runTogether(samples, (_, value, read) => {
-      inputs.see(value, read);
+    reference.runTogether(side, (_, value, read) => {
       const job = byOutput.get(value);
-      if (job === undefined) return undefined;
+      if (job === undefined) {
+        inputs.see(value, read);
+        return undefined;
+      }
       const rows = inputs.of(job.input);
-      const weights = solveOne(job, rows.hessian, options);
+      const weights = solveOne(job, rows, options);
       solved.set(value, weights);
       onProgress?.(solved.size / jobs.length);
-      const real = scaledBy(decodeWeights(weights), job.scale);
-      const outputs = rows.tensors.map((x) => linearRows(x, real, job.bias));
+      const outputs = [
+        ...linears(rows.tensors, decodeTensor(weights), job),
+        ...linears(rows.float, job.weights, job),
+      ];
       inputs.release(job.input);
-      // A linear may feed another one directly: it must see the revised rows.
+      // A linear may feed another one directly.
       inputs.see(value, () => outputs);
       return outputs;
-    });
+    }, (value) => byOutput.has(value));
   } finally {
     reference.dispose();
   }
   return solved;
 }
 
-function scaledBy(tensor: PlainTensor<"f32">, scale: number): PlainTensor<"f32"> {
-  return scale === 1 ? tensor : plainTensor("f32", tensor.shape, tensor.data.map((value) => value * scale));
+/** The graph's nodes up to the last linear that is solved, which becomes its only output. */
+function upToLast(graph: Graph, byOutput: ReadonlyMap<ValueName, SolveJob>): Graph {
+  const last = graph.nodes.findLastIndex((node) => byOutput.has(node.outputs[0]));
+  const [value] = graph.nodes[last].outputs;
+  return { ...graph, nodes: graph.nodes.slice(0, last + 1), outputs: [{ name: value, value }] };
 }
 
-function solveOne(job: SolveJob, hessian: Matrix, options: SolveOptions): QuantizedTensor {
-  const [rows, columns] = job.weights.shape;
-  const weights: Matrix = { rows, columns, entries: Float64Array.from(job.weights.data) };
-  const grid = tensorGrid(job.grid);
-  const nearest: Matrix = { rows, columns, entries: Float64Array.from(decodeWeights(job.grid).data) };
-  const start = options.solver === "gptq"
-    ? gptq(weights, { ...hessian, entries: hessian.entries.slice() }, grid, {
-      damping: options.damping,
-      activationOrder: options.activationOrder,
-      lazyBlock: 128,
-    }).weights
-    : nearest;
-  const polished = options.sweeps > 0 ? coordinateDescent(weights, start, hessian, grid, options.sweeps) : start;
-  return encodeOnGrid(job.grid, polished.entries);
+function linears(
+  tensors: readonly PlainTensor<"f32">[],
+  weights: PlainTensor<"f32">,
+  { scale, bias }: SolveJob,
+): readonly PlainTensor<"f32">[] {
+  const whole = scale === 1 ? weights : plainTensor("f32", weights.shape, weights.data.map((value) => value * scale));
+  return tensors.map((x) => linearRows(x, whole, bias));
 }
 
-interface Rows {
-  readonly tensors: readonly PlainTensor<"f32">[];
-  readonly hessian: Matrix;
-  /** Jobs that still want them. */
-  readonly readers: number;
+function solveOne(job: SolveJob, rows: Rows, options: SolveOptions): QuantizedTensor {
+  const target = targetOf(job, rows, options);
+  const start = startOf(job, target, rows.hessian, options);
+  if (options.sweeps === 0) return encodeOnGrid(start.grid, start.weights.entries);
+  const polished = coordinateDescent(target, start.weights, rows.hessian, tensorGrid(start.grid), options.sweeps);
+  return encodeOnGrid(start.grid, polished.entries);
 }
 
-/** Rows of the values that linears read, kept until the last of them is solved. */
-class InputRows {
-  readonly #wanted = new Map<ValueName, number>();
-  readonly #rows = new Map<ValueName, Rows>();
-
-  constructor(readonly graph: Graph, jobs: readonly SolveJob[], readonly options: SolveOptions) {
-    for (const { input } of jobs) this.#wanted.set(input, (this.#wanted.get(input) ?? 0) + 1);
-  }
-
-  /** Inputs of the graph are never seen by `see`. */
-  requireNot(value: ValueName): void {
-    if (this.#wanted.has(value)) throw new InvariantError(`%${value} is an input of the model: solve it as it is`);
-  }
-
-  see(value: ValueName, read: () => readonly Tensor[]): void {
-    const readers = this.#wanted.get(value);
-    if (readers === undefined) return;
-    const tensors = roundRows(read().filter((tensor) => isPlain(tensor, "f32")), this.options.input);
-    this.#rows.set(value, { tensors, hessian: hessianOf(tensors), readers });
-  }
-
-  of(value: ValueName): Rows {
-    const rows = this.#rows.get(value);
-    if (rows === undefined) throw new InvariantError(`%${value} has not been seen`);
-    return rows;
-  }
-
-  release(value: ValueName): void {
-    const { readers, ...rest } = this.of(value);
-    if (readers > 1) this.#rows.set(value, { ...rest, readers: readers - 1 });
-    else this.#rows.delete(value);
-  }
+/** The weights that the rounded ones should come near to. */
+function targetOf(job: SolveJob, rows: Rows, { asymmetry, damping }: SolveOptions): Matrix {
+  const weights = matrixOf(job.weights);
+  if (rows.cross === undefined) return weights;
+  const { upper } = dampedFactor({ ...rows.hessian, entries: rows.hessian.entries.slice() }, damping);
+  return asymmetricTarget(weights, rows.cross, upper, asymmetry);
 }
 
-/** H = (2 / n) Σ x xᵀ over all rows. */
-function hessianOf(tensors: readonly PlainTensor<"f32">[]): Matrix {
-  const columns = tensors[0].shape[tensors[0].shape.length - 1];
-  const count = tensors.reduce((sum, tensor) => sum + tensor.data.length / columns, 0);
-  const hessian = zeroMatrix(columns, columns);
-  for (const tensor of tensors) {
-    const gram = gramOf(tensor);
-    for (let index = 0; index < gram.length; index++) hessian.entries[index] += (2 / count) * gram[index];
-  }
-  return hessian;
+interface OnGrid {
+  /** Steps and zero points; its codes are not those of `weights`. */
+  readonly grid: QuantizedTensor;
+  readonly weights: Matrix;
+}
+
+function startOf(job: SolveJob, target: Matrix, hessian: Matrix, options: SolveOptions): OnGrid {
+  const nearest = job.fit(tensorOf(target));
+  if (options.solver === "descent") return { grid: nearest, weights: matrixOf(decodeTensor(nearest)) };
+  const fresh = options.freshSteps ? freshGrid(nearest, (run) => job.fit(tensorOf(run))) : undefined;
+  const { weights } = gptq(target, hessian, fresh ?? tensorGrid(nearest), {
+    damping: options.damping,
+    activationOrder: options.activationOrder,
+    lazyBlock: defaultGptq.lazyBlock,
+  });
+  return { grid: fresh?.fitted() ?? nearest, weights };
+}
+
+function matrixOf({ shape, data }: PlainTensor<"f32">): Matrix {
+  return { rows: shape[0], columns: shape[1], entries: new Float64Array(data) };
+}
+
+function tensorOf({ rows, columns, entries }: Matrix): PlainTensor<"f32"> {
+  return plainTensor("f32", [rows, columns], new Float32Array(entries));
 }
 
 /** Shape check for callers: a linear whose input is an input of the model cannot be solved in sequence. */

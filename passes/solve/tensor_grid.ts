@@ -1,60 +1,101 @@
 /** The grid of a quantized weight matrix as solvers see it: fixed steps and zero points, codes free. */
 
 import { allocate } from "../../compiler/numeric/element.ts";
-import { decodeCode } from "../../compiler/numeric/number_format.ts";
-import { codesElement, type PlainTensor, plainTensor, type QuantizedTensor } from "../../compiler/ir/tensor.ts";
+import { decodeCode, intRange, type NumberFormat } from "../../compiler/numeric/number_format.ts";
+import { codesElement, plainTensor, type QuantizedTensor } from "../../compiler/ir/tensor.ts";
+import { clampCode } from "../../compiler/ir/evaluate/codes.ts";
+import { stepOffsets } from "../../compiler/ir/evaluate/step_grid.ts";
 import { InvariantError } from "../../compiler/diagnostics.ts";
+import type { Matrix } from "../../compiler/numeric/linalg.ts";
 import { encodeWith } from "../quantize/fit.ts";
 import type { ColumnGrid } from "./gptq.ts";
 
-/** Step and zero point of entry (row, column) of a [N, K] tensor. */
-function fits(tensor: QuantizedTensor): (row: number, column: number) => { step: number; zero: number } {
-  const [rowBlock, columnBlock] = tensor.scheme.block;
-  const columns = tensor.steps.shape[1];
-  const at = (index: number, block: number | "all") => (block === "all" ? 0 : Math.floor(index / block));
-  return (row, column) => {
-    const place = at(row, rowBlock) * columns + at(column, columnBlock);
-    return { step: tensor.steps.data[place], zero: tensor.zeros?.data[place] ?? 0 };
-  };
-}
-
 /** Rounds columns to the tensor's grid. Blocks stay those of the original columns, in whatever order they are visited. */
 export function tensorGrid(tensor: QuantizedTensor): ColumnGrid {
-  const fitOf = fits(tensor);
   const { format } = tensor.scheme;
+  const steps = tensor.steps.data;
+  const zeros = tensor.zeros?.data ?? new Int32Array(steps.length);
+  const { rowStep, columnStep } = places(tensor);
+  const centred = centredRounding(format);
   return {
     round: (column, values, rounded) => {
       for (let row = 0; row < values.length; row++) {
-        const fit = fitOf(row, column);
-        rounded[row] = (decodeCode(format, encodeWith(values[row], fit, format)) - fit.zero) * fit.step;
+        const place = rowStep[row] + columnStep[column];
+        rounded[row] = centred(values[row], steps[place], zeros[place]) * steps[place];
       }
     },
   };
 }
 
+/** A grid whose steps are fitted as the sweep goes; `fitted` is the tensor with the steps in force at its end. */
+export interface FreshGrid extends ColumnGrid {
+  readonly fitted: () => QuantizedTensor;
+}
+
+/**
+ * The grid of `tensor` with the steps of each block of columns fitted anew by `fit` when the sweep reaches the block, to the
+ * weights as the errors of earlier columns have left them.
+ */
+export function freshGrid(tensor: QuantizedTensor, fit: (run: Matrix) => QuantizedTensor): FreshGrid {
+  const [, columns] = tensor.shape;
+  const [, block] = tensor.scheme.block;
+  const steps = tensor.steps.data.slice();
+  const zeros = tensor.zeros?.data.slice();
+  const fresh: QuantizedTensor = {
+    ...tensor,
+    steps: plainTensor("f32", tensor.steps.shape, steps),
+    ...(zeros === undefined ? {} : { zeros: plainTensor("i32", tensor.steps.shape, zeros) }),
+  };
+  const { rowStep, columnStep } = places(tensor);
+  return {
+    ...tensorGrid(fresh),
+    runs: {
+      extent: block === "all" ? columns : block,
+      fit: (column, values) => {
+        const fitted = fit(values);
+        rowStep.forEach((rowPlace, row) => {
+          const [to, from] = [rowPlace + columnStep[column], fitted.steps.data.length === 1 ? 0 : row];
+          steps[to] = fitted.steps.data[from];
+          if (zeros !== undefined) zeros[to] = fitted.zeros?.data[from] ?? 0;
+        });
+      },
+    },
+    fitted: () => fresh,
+  };
+}
+
+/** value(code) - zero of the code nearest to a weight. */
+function centredRounding(format: NumberFormat): (value: number, step: number, zero: number) => number {
+  if (format.kind !== "int") {
+    return (value, step, zero) => decodeCode(format, encodeWith(value, { step, zero }, format)) - zero;
+  }
+  const { min, max } = intRange(format);
+  return (value, step, zero) => clampCode(Math.fround(value / step), zero, min, max) - zero;
+}
+
+/** Entry (row, column) of the matrix uses step `rowStep[row] + columnStep[column]`. */
+function places({ scheme, shape }: QuantizedTensor): {
+  readonly rowStep: Int32Array;
+  readonly columnStep: Int32Array;
+} {
+  return { rowStep: stepOffsets(scheme, shape, [0]), columnStep: stepOffsets(scheme, shape, [1]) };
+}
+
 /** Codes of values that lie on the grid already. */
 export function encodeOnGrid(tensor: QuantizedTensor, values: Float64Array): QuantizedTensor {
-  const fitOf = fits(tensor);
-  const columns = tensor.shape[1];
   const element = codesElement(tensor.scheme);
   const codes = allocate(element, values.length);
   if (codes instanceof BigInt64Array || codes instanceof BigUint64Array) {
     throw new InvariantError("Codes are at most 32 bits");
   }
-  for (let index = 0; index < values.length; index++) {
-    codes[index] = encodeWith(values[index], fitOf(Math.floor(index / columns), index % columns), tensor.scheme.format);
+  const { rowStep, columnStep } = places(tensor);
+  const { format } = tensor.scheme;
+  for (let row = 0, index = 0; row < rowStep.length; row++) {
+    for (let column = 0; column < columnStep.length; column++, index++) {
+      const place = rowStep[row] + columnStep[column];
+      const fit = { step: tensor.steps.data[place], zero: tensor.zeros?.data[place] ?? 0 };
+      codes[index] = encodeWith(values[index], fit, format);
+    }
   }
   return { ...tensor, codes: plainTensor(element, tensor.shape, codes) };
-}
-
-/** The real weights that the codes stand for. */
-export function decodeWeights(tensor: QuantizedTensor): PlainTensor<"f32"> {
-  const fitOf = fits(tensor);
-  const columns = tensor.shape[1];
-  const data = new Float32Array(tensor.codes.data.length);
-  for (let index = 0; index < data.length; index++) {
-    const fit = fitOf(Math.floor(index / columns), index % columns);
-    data[index] = (decodeCode(tensor.scheme.format, Number(tensor.codes.data[index])) - fit.zero) * fit.step;
-  }
-  return plainTensor("f32", tensor.shape, data);
 }

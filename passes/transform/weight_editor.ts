@@ -4,7 +4,7 @@ import { InvariantError } from "../../compiler/diagnostics.ts";
 import { makeNode } from "../../compiler/ir/build.ts";
 import { freshName, type Graph, producers, typeOf } from "../../compiler/ir/graph.ts";
 import type { Node, OpAttributes, OpName, ValueName } from "../../compiler/ir/node.ts";
-import { floatTensor, sizeOf, type Tensor, typeOfTensor } from "../../compiler/ir/tensor.ts";
+import { floatTensor, isPlain, sizeOf, type Tensor, typeOfTensor } from "../../compiler/ir/tensor.ts";
 import { outputTypes } from "../../compiler/ir/type_rules.ts";
 import type { TensorType } from "../../compiler/ir/types.ts";
 import type { ChannelTensor } from "../../compiler/rewrite/region/region.ts";
@@ -43,10 +43,10 @@ export class WeightEditor {
     const known = this.#edits.get(key);
     if (known !== undefined) return known;
     const original = this.#original(place);
-    if (original.kind !== "plain" || original.element !== "f32") {
+    if (!isPlain(original, "f32")) {
       throw new InvariantError(`Operand ${place.operand} of %${place.node.outputs[0]} is not a float32 constant`);
     }
-    const edited = { shape: original.shape, entries: Float64Array.from(original.data, Number) };
+    const edited = { shape: original.shape, entries: new Float64Array(original.data) };
     this.#edits.set(key, edited);
     return edited;
   }
