@@ -1,7 +1,13 @@
-/** Rewrites of statements: an index variable replaced by an index. */
+/** Rewrites of statements: scalars and indices replaced wherever they stand. */
 
 import { addIndex, divIndex, maxIndex, minIndex, mulIndex, remIndex } from "./index.ts";
 import type { Index, Scalar, Statement } from "./program.ts";
+
+/** What a rewrite replaces, from the leaves up: parts have been rewritten when their whole is asked about. */
+export interface Replacements {
+  readonly scalar?: (scalar: Scalar) => Scalar;
+  readonly index?: (index: Index) => Index;
+}
 
 /** Replaces reads of an index variable (which the statements do not set). */
 export function replaceVariable(
@@ -9,11 +15,25 @@ export function replaceVariable(
   name: string,
   replacement: Index,
 ): readonly Statement[] {
+  const isRead = (part: Index | Scalar): boolean =>
+    typeof part !== "number" && part.kind === "variable" && part.name === name;
+  return rewriteStatements(statements, {
+    index: (index) => (isRead(index) ? replacement : index),
+    scalar: (scalar) => (isRead(scalar) ? { kind: "index", element: "i32", index: replacement } : scalar),
+  });
+}
+
+/** The statements with every scalar and index replaced. */
+export function rewriteStatements(statements: readonly Statement[], replace: Replacements): readonly Statement[] {
   const inIndex = (index: Index): Index => {
+    const rebuilt = rebuiltIndex(index);
+    return replace.index?.(rebuilt) ?? rebuilt;
+  };
+  const rebuiltIndex = (index: Index): Index => {
     if (typeof index === "number" || index.kind === "symbol") return index;
     switch (index.kind) {
       case "variable":
-        return index.name === name ? replacement : index;
+        return index;
       case "scalar":
         return { kind: "scalar", x: inScalar(index.x) };
       case "add":
@@ -31,11 +51,14 @@ export function replaceVariable(
     }
   };
   const inScalar = (scalar: Scalar): Scalar => {
+    const rebuilt = rebuiltScalar(scalar);
+    return replace.scalar?.(rebuilt) ?? rebuilt;
+  };
+  const rebuiltScalar = (scalar: Scalar): Scalar => {
     switch (scalar.kind) {
       case "literal":
-        return scalar;
       case "variable":
-        return scalar.name === name ? { kind: "index", element: "i32", index: replacement } : scalar;
+        return scalar;
       case "load":
       case "index":
         return { ...scalar, index: inIndex(scalar.index) };

@@ -3,6 +3,7 @@
 import type { LoopBuffer } from "../../loops/program.ts";
 import { exactText } from "../../loops/index.ts";
 import { lowerRegion } from "../../loops/lower.ts";
+import { packConstants } from "../../loops/packed.ts";
 import type { Region } from "../../region.ts";
 import type { KernelOperand, KernelSelector, SelectContext, WasmKernel } from "../kernel.ts";
 import { printFunction } from "./print.ts";
@@ -13,25 +14,29 @@ export const selectLoops: KernelSelector = loopKernel;
 
 /** The loop kernel of a region. It is shared between regions whose programs are equal but for the values they work on. */
 export function loopKernel(region: Region, context: SelectContext): WasmKernel {
-  const program = lowerRegion(region, context.graph);
+  const { program, packed } = packConstants(lowerRegion(region, context.graph), context.graph);
   const printed = printFunction(program, printVectorLoop);
   const scratch = printed.scratchBytes.map((bytes): KernelOperand => ({ kind: "scratch", bytes }));
   const code = JSON.stringify([
     program.buffers.map(({ name, element, access }) => [name, element, access]),
     program.body,
   ], exactText);
+  const operandOf = ({ name, source, part }: LoopBuffer): KernelOperand => {
+    if (source.kind === "state") return { kind: "state", state: source.state, part };
+    const held = packed.get(name);
+    if (held === undefined) return { kind: "value", value: source.value, part };
+    const key = `${held.hash}/${part}/${held.layout}`;
+    return {
+      kind: "weights",
+      weights: { key, layout: `${part}:${held.layout}`, value: source.value, pack: held.pack },
+    };
+  };
   return {
     id: `loops.${program.name}.${textHash(code)}`,
     operands: [...program.buffers.map(operandOf), ...scratch],
     wat: (name) => printed.text(name),
     calls: printed.calls,
   };
-}
-
-function operandOf({ source, part }: LoopBuffer): KernelOperand {
-  return source.kind === "value"
-    ? { kind: "value", value: source.value, part }
-    : { kind: "state", state: source.state, part };
 }
 
 /** 53 bits over a text, as hex: two multiply-xor streams. */
