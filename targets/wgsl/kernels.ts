@@ -2,6 +2,7 @@
 
 import type { OpName } from "../../compiler/ir/node.ts";
 import type { KernelSelector } from "./kernel.ts";
+import { selectMatmul } from "./dot/matmul.ts";
 import { selectWorkgroup } from "./workgroup/select.ts";
 
 export interface KernelFamily {
@@ -12,6 +13,11 @@ export interface KernelFamily {
 
 /** Tried in order; the first that takes a region makes its kernel. */
 export const kernelFamilies: readonly KernelFamily[] = [
+  {
+    ops: ["matmul"],
+    select: selectMatmul,
+    summary: "rows and columns in tiles, or few rows with the depth dealt out; bytes by packed dot products",
+  },
   {
     ops: ["attention", "norm", "softmax", "reduce", "quantize", "transform"],
     select: selectWorkgroup,

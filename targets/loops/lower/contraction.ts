@@ -74,11 +74,7 @@ export function lowerEntry(lowering: Lowering, entry: Entry): void {
       isOne ? steppedSum(lowering, entry, element) : blockSum(lowering, entry, element),
     );
   }
-  const sum = castTo("i32", exactSum(lowering, entry, element, { order: orderOf(element) }));
-  const bias = biasOf(lowering, entry);
-  const accumulator = bias === undefined ? sum : add(sum, bias);
-  if (result.kind === "accumulator") lowering.store(entry.indices, accumulator);
-  else storeCodes(lowering, entry, result, accumulator);
+  finishEntry(lowering, entry, castTo("i32", exactSum(lowering, entry, element, { order: orderOf(element) })));
 }
 
 type SumElement = "i32" | "i64" | "f64";
@@ -109,7 +105,7 @@ function orderOf(element: SumElement): LoopOrder {
   return element === "f64" ? "sequential" : "reduction";
 }
 
-function biasOf(lowering: Lowering, { hasBias, channel }: Entry): Scalar | undefined {
+function biasOf(lowering: Lowering, { hasBias, channel }: FinishedEntry): Scalar | undefined {
   return hasBias ? loadPart(lowering.b, lowering.input(2, "bias"), "data", channel) : undefined;
 }
 
@@ -256,8 +252,21 @@ function segments(
   finish(sums, indexOfScalar(stepA), indexOfScalar(stepB));
 }
 
+/** What finishing a sum depends on. */
+export type FinishedEntry = Pick<Entry, "indices" | "channel" | "hasBias" | "result">;
+
+/** Finishes a sum that was made elsewhere: f32 with all steps for a real result, else the exact i32. */
+export function finishEntry(lowering: Lowering, entry: FinishedEntry, total: Scalar): void {
+  const { result, indices } = entry;
+  if (result.kind === "real") return storeReal(lowering, entry, total);
+  const bias = biasOf(lowering, entry);
+  const accumulator = bias === undefined ? total : add(total, bias);
+  if (result.kind === "accumulator") lowering.store(indices, accumulator);
+  else storeCodes(lowering, entry, result, accumulator);
+}
+
 /** total + bias in f32. */
-function storeReal(lowering: Lowering, entry: Entry, total: Scalar): void {
+function storeReal(lowering: Lowering, entry: FinishedEntry, total: Scalar): void {
   const bias = biasOf(lowering, entry);
   lowering.store(entry.indices, bias === undefined ? total : add(total, bias));
 }
@@ -265,7 +274,7 @@ function storeReal(lowering: Lowering, entry: Entry, total: Scalar): void {
 /** codes = clamp(round(f32(accumulator) * multiplier) + zero), and the steps and zeros of the result beside them. */
 function storeCodes(
   lowering: Lowering,
-  entry: Entry,
+  entry: FinishedEntry,
   result: Extract<ContractionResult, { kind: "quantized" }>,
   accumulator: Scalar,
 ): void {
