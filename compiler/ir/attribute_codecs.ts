@@ -191,7 +191,7 @@ export const attributeCodecs: { readonly [Op in OpName]: AttributeCodecs<Op> } =
   concat: { axis: natural },
   resample: { axis: natural },
   cumulative: { kind: oneOf("sum", "prod"), axis: natural, exclusive: flag, reverse: flag },
-  transform: { doublings: natural },
+  transform: { doublings: natural, stride: natural },
   topK: { axis: natural, count: natural, largest: flag },
   recurrent: {
     cell: oneOf("lstm", "gru", "rnn"),

@@ -163,10 +163,11 @@ export interface OpAttributes {
     readonly reverse: boolean;
   };
   /**
-   * (x, core[C, C]) -> y: every run of C * 2^doublings entries along the last axis, seen as [C, 2^doublings], becomes
-   * y[i', j'] = Σ_i core[i, i'] Σ_j (-1)^popcount(j & j') x[i, j]: a rotation by core ⊗ Sylvester. Norms are the core's.
+   * (x, core[C, C]) -> y: every run of C * 2^doublings * stride entries along the last axis, seen as [C, 2^doublings, stride],
+   * becomes y[i', j', k] = Σ_i core[i, i'] Σ_j (-1)^popcount(j & j') x[i, j, k]: a product with core ⊗ Sylvester ⊗ I. A core
+   * that divides by √(C * 2^doublings) makes it a rotation; two of them, at strides s and 1, a Kronecker product.
    */
-  transform: { readonly doublings: number };
+  transform: { readonly doublings: number; readonly stride: number };
   /** (x) -> values, indices i64. Ties go to the lower index; sorted. */
   topK: { readonly axis: number; readonly count: number; readonly largest: boolean };
   /**

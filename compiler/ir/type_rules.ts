@@ -549,13 +549,14 @@ export const typeRules: { readonly [Op in OpName]: TypeRule<Op> } = {
     return sameAsInput(inputs);
   },
 
-  transform: (inputs, { doublings }) => {
+  transform: (inputs, { doublings, stride }) => {
     arity(inputs, 2);
     inputs.forEach((type) => floatOperand(type, "operand"));
     const [x, core] = inputs;
     if (core.shape.length !== 2 || !equalExtents(core.shape[0], core.shape[1])) fault(`core is ${printType(core)}`);
     if (core.element !== x.element) fault(`operands are ${x.element} and ${core.element}`);
-    const run = staticExtent(core.shape[0], "core extent") * 2 ** doublings;
+    if (stride < 1) fault(`stride is ${stride}`);
+    const run = staticExtent(core.shape[0], "core extent") * 2 ** doublings * stride;
     const last = staticExtent(x.shape[x.shape.length - 1] ?? 1, "last extent");
     if (last % run !== 0) fault(`runs of ${run} do not divide the last axis of ${printType(x)}`);
     return sameAsInput(inputs);

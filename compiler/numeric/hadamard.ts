@@ -62,15 +62,18 @@ export function orthogonalFactors(order: number): HadamardFactors {
 
 /** DCT-II, row k: √(2 - [k = 0]) cos(π k (2 i + 1) / (2 n)); rows have squared length n. */
 export function cosineMatrix(order: number): SquareMatrix {
-  return fill(order, (row, column) => {
+  return squareMatrix(order, (row, column) => {
     const gain = row === 0 ? 1 : Math.SQRT2;
     return gain * Math.cos((Math.PI * row * (2 * column + 1)) / (2 * order));
   });
 }
 
-/** In-place fast Walsh-Hadamard transform of `length` entries from `start`, unnormalized; `length` is a power of two. */
-export function walshHadamard(data: Float64Array | Float32Array, start: number, length: number): void {
-  for (let half = 1; half < length; half *= 2) {
+/**
+ * In-place fast Walsh-Hadamard transform of `length` entries from `start`, unnormalized. Entries are mixed `stride` apart,
+ * the `stride` of them in between each for itself; `length / stride` is a power of two.
+ */
+export function walshHadamard(data: Float64Array | Float32Array, start: number, length: number, stride = 1): void {
+  for (let half = stride; half < length; half *= 2) {
     for (let block = start; block < start + length; block += 2 * half) {
       for (let index = block; index < block + half; index++) {
         const a = data[index];
@@ -82,37 +85,43 @@ export function walshHadamard(data: Float64Array | Float32Array, start: number, 
   }
 }
 
-/** y = x·(core ⊗ Sylvester)/√n for one row x of n entries, in place; `scratch` holds at least core.order entries. */
-export function applyHadamard(
-  row: Float64Array,
-  factors: HadamardFactors,
-  scratch: Float64Array = new Float64Array(factors.core.order),
+/**
+ * Every run of core.order · 2^doublings · stride entries times core ⊗ Sylvester ⊗ I, in place: butterflies, then the core
+ * over whole blocks. `scratch` holds at least a run.
+ */
+export function transformRuns(
+  data: Float64Array,
+  core: SquareMatrix,
+  doublings: number,
+  stride: number,
+  scratch: Float64Array = new Float64Array(core.order * 2 ** doublings * stride),
 ): void {
-  const { core, doublings } = factors;
-  const width = 2 ** doublings;
-  const gain = 1 / Math.sqrt(core.order * width);
-  for (let block = 0; block < core.order; block++) walshHadamard(row, block * width, width);
-  for (let lane = 0; lane < width; lane++) {
-    for (let to = 0; to < core.order; to++) {
-      let sum = 0;
-      for (let from = 0; from < core.order; from++) {
-        sum += row[from * width + lane] * core.entries[from * core.order + to];
+  const { order, entries } = core;
+  const width = 2 ** doublings * stride;
+  const run = order * width;
+  for (let start = 0; start < data.length; start += run) {
+    for (let block = 0; block < order; block++) walshHadamard(data, start + block * width, width, stride);
+    scratch.fill(0, 0, run);
+    for (let from = 0; from < order; from++) {
+      for (let to = 0; to < order; to++) {
+        const gain = entries[from * order + to];
+        const [source, target] = [start + from * width, to * width];
+        for (let lane = 0; lane < width; lane++) scratch[target + lane] += gain * data[source + lane];
       }
-      scratch[to] = sum;
     }
-    for (let to = 0; to < core.order; to++) row[to * width + lane] = scratch[to] * gain;
+    data.set(scratch.subarray(0, run), start);
   }
 }
 
 export function kronecker(a: SquareMatrix, b: SquareMatrix): SquareMatrix {
-  return fill(a.order * b.order, (row, column) => {
+  return squareMatrix(a.order * b.order, (row, column) => {
     const outer = a.entries[Math.floor(row / b.order) * a.order + Math.floor(column / b.order)];
     return outer * b.entries[(row % b.order) * b.order + (column % b.order)];
   });
 }
 
 function sylvester(doublings: number): SquareMatrix {
-  return fill(2 ** doublings, (row, column) => (parity(row & column) === 0 ? 1 : -1));
+  return squareMatrix(2 ** doublings, (row, column) => (parity(row & column) === 0 ? 1 : -1));
 }
 
 function parity(bits: number): number {
@@ -125,7 +134,8 @@ function parity(bits: number): number {
   return odd;
 }
 
-function fill(order: number, entry: (row: number, column: number) => number): SquareMatrix {
+/** The matrix with these entries. */
+export function squareMatrix(order: number, entry: (row: number, column: number) => number): SquareMatrix {
   const entries = new Float64Array(order * order);
   for (let row = 0; row < order; row++) {
     for (let column = 0; column < order; column++) entries[row * order + column] = entry(row, column);
@@ -142,7 +152,7 @@ function paleyFirst(order: number): SquareMatrix | undefined {
   const q = order - 1;
   const character = q % 4 === 3 ? quadraticCharacter(q) : undefined;
   if (character === undefined) return undefined;
-  return fill(order, (row, column) => {
+  return squareMatrix(order, (row, column) => {
     if (row === column) return 1;
     if (row === 0) return 1;
     if (column === 0) return -1;
@@ -161,7 +171,7 @@ function paleySecond(order: number): SquareMatrix | undefined {
   };
   const diagonal = [1, -1, -1, -1];
   const other = [1, 1, 1, -1];
-  return fill(order, (row, column) => {
+  return squareMatrix(order, (row, column) => {
     const [i, j] = [Math.floor(row / 2), Math.floor(column / 2)];
     const place = (row % 2) * 2 + (column % 2);
     return i === j ? diagonal[place] : conference(i, j) * other[place];
@@ -226,5 +236,5 @@ function goethalsSeidel(order: number): SquareMatrix | undefined {
     [minus(reversed(c)), minus(transposedReversed(d)), plain(a), transposedReversed(b)],
     [minus(reversed(d)), transposedReversed(c), minus(transposedReversed(b)), plain(a)],
   ];
-  return fill(order, (row, column) => blocks[Math.floor(row / n)][Math.floor(column / n)](row % n, column % n));
+  return squareMatrix(order, (row, column) => blocks[Math.floor(row / n)][Math.floor(column / n)](row % n, column % n));
 }

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import {
-  applyHadamard,
   cosineMatrix,
   hadamardFactors,
   hadamardMatrix,
   kronecker,
   orthogonalFactors,
   type SquareMatrix,
+  squareMatrix,
+  transformRuns,
 } from "./hadamard.ts";
 
 /** Largest deviation of M Mᵀ from n·I. */
@@ -22,7 +23,35 @@ function orthogonalityError({ order, entries }: SquareMatrix): number {
   return worst;
 }
 
-const orders = [1, 2, 4, 8, 12, 20, 24, 28, 36, 40, 44, 48, 52, 60, 64, 76, 100, 108, 140, 156, 172, 192, 352, 576];
+const orders = [
+  1,
+  2,
+  4,
+  8,
+  12,
+  20,
+  24,
+  28,
+  36,
+  40,
+  44,
+  48,
+  52,
+  60,
+  64,
+  76,
+  100,
+  108,
+  140,
+  156,
+  172,
+  192,
+  312,
+  344,
+  352,
+  576,
+  1536,
+];
 
 Deno.test("every constructed order has entries ±1 and H Hᵀ = n I exactly", () => {
   for (const order of orders) {
@@ -61,22 +90,23 @@ Deno.test("orthogonalFactors covers every order", () => {
   assert.ok(orthogonalityError(cosineMatrix(107)) <= 107 * 107 * 4 * 2 ** -53);
 });
 
-Deno.test("applyHadamard equals the dense product and keeps the length", () => {
-  for (const order of [8, 12, 48, 172, 576]) {
-    const factors = hadamardFactors(order);
-    assert.ok(factors !== undefined);
-    const width = { order: 2 ** factors.doublings, entries: hadamardMatrix(2 ** factors.doublings)?.entries };
-    assert.ok(width.entries !== undefined);
-    const dense = kronecker(factors.core, { order: width.order, entries: width.entries });
-    const x = Float64Array.from({ length: order }, (_, index) => Math.sin(index * index + 1));
-    const expected = Float64Array.from({ length: order }, (_, column) => {
-      let sum = 0;
-      for (let row = 0; row < order; row++) sum += x[row] * dense.entries[row * order + column];
-      return sum / Math.sqrt(order);
-    });
+Deno.test("transformRuns equals the dense product of core, Sylvester and identity, run by run", () => {
+  for (const [order, stride, runs] of [[8, 1, 1], [12, 1, 2], [48, 3, 1], [172, 1, 1], [24, 5, 2], [6, 2, 3]]) {
+    const { core, doublings } = orthogonalFactors(order);
+    const identity = squareMatrix(stride, (row, column) => (row === column ? 1 : 0));
+    const sylvester = hadamardMatrix(2 ** doublings);
+    assert.ok(sylvester !== undefined);
+    const dense = kronecker(kronecker(core, sylvester), identity);
+    const run = order * stride;
+    const x = Float64Array.from({ length: run * runs }, (_, index) => Math.sin(index * index + 1));
     const actual = x.slice();
-    applyHadamard(actual, factors);
-    const error = Math.max(...actual.map((value, index) => Math.abs(value - expected[index])));
-    assert.ok(error <= order * 2 ** -50, `order ${order}: ${error}`);
+    transformRuns(actual, core, doublings, stride);
+    actual.forEach((value, index) => {
+      const [start, column] = [index - index % run, index % run];
+      let sum = 0;
+      for (let row = 0; row < run; row++) sum += x[start + row] * dense.entries[row * run + column];
+      // `order` terms below √2 by either side, one rounding each.
+      assert.ok(Math.abs(value - sum) <= 2 * order * order * 2 ** -52, `${order} apart by ${stride}`);
+    });
   }
 });

@@ -133,3 +133,16 @@ export function inverseUpperFactor(matrix: Matrix): Matrix | undefined {
   }
   return upper;
 }
+
+/** A · B. */
+export function product(a: Matrix, b: Matrix): Matrix {
+  const result = zeroMatrix(a.rows, b.columns);
+  for (let i = 0; i < a.rows; i++) {
+    for (let k = 0; k < a.columns; k++) {
+      const gain = a.entries[i * a.columns + k];
+      const [row, from] = [i * b.columns, k * b.columns];
+      for (let j = 0; j < b.columns; j++) result.entries[row + j] += gain * b.entries[from + j];
+    }
+  }
+  return result;
+}

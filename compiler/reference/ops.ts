@@ -231,13 +231,12 @@ export const referenceOps: { readonly [Op in OpName]?: ReferenceOp<Op> } = {
 
   transform: (node, operands) => {
     const [x, core] = real(operands);
-    const [extent, width] = [core.shape[0], 2 ** node.attributes.doublings];
+    const { doublings, stride } = node.attributes;
+    const [extent, width] = [core.shape[0], 2 ** doublings];
     const sylvester = tf.tensor2d(Float32Array.from(hadamardMatrix(width)?.entries ?? []), [width, width]);
-    const runs = tf.reshape(x, [-1, width]);
-    const lanes = tf.reshape(tf.matMul(runs, sylvester), [-1, extent, width]);
-    const columns = tf.reshape(tf.transpose(lanes, [0, 2, 1]), [-1, extent]);
-    const mixed = tf.reshape(tf.matMul(columns, tf.reshape(core, [extent, extent])), [-1, width, extent]);
-    return [tf.reshape(tf.transpose(mixed, [0, 2, 1]), x.shape)];
+    const butterflies = mixMiddle(tf.reshape(x, [-1, width, stride]), sylvester);
+    const mixed = mixMiddle(tf.reshape(butterflies, [-1, extent, width * stride]), tf.reshape(core, [extent, extent]));
+    return [tf.reshape(mixed, x.shape)];
   },
 
   recurrent: (node, operands) => recurrent(real(operands), node.attributes),
@@ -249,6 +248,13 @@ export const referenceOps: { readonly [Op in OpName]?: ReferenceOp<Op> } = {
 
   dequantize: (_, operands) => [tf.clone(operands[0].device())],
 };
+
+/** x[r, n, s] · m[n, n] along the middle axis: as a product over the last axis where s is 1, else from the left. */
+function mixMiddle(x: tf.Tensor3D, matrix: tf.Tensor2D): tf.Tensor {
+  const [, extent, stride] = x.shape;
+  if (stride === 1) return tf.matMul(tf.reshape(x, [-1, extent]), matrix);
+  return tf.matMul(tf.reshape(tf.transpose(matrix), [1, extent, extent]), x);
+}
 
 /** A slice axis by axis, each over three merged axes: tfjs is slow at slices of higher rank. */
 function cut(x: tf.Tensor, starts: readonly number[], extents: readonly number[]): tf.Tensor {

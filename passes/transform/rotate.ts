@@ -1,113 +1,180 @@
-import { floatTensor } from "../../compiler/ir/tensor.ts";
-import { choiceOption } from "../../compiler/rewrite/options.ts";
-import { definePass } from "../../compiler/rewrite/pass.ts";
+import { fail } from "../../compiler/diagnostics.ts";
+import type { Graph } from "../../compiler/ir/graph.ts";
+import { choiceOption, integerOption } from "../../compiler/rewrite/options.ts";
+import { definePass, type PassScope } from "../../compiler/rewrite/pass.ts";
 import { findRegions } from "../../compiler/rewrite/region/find.ts";
-import type { ChannelTensor, Region, ResidualStream } from "../../compiler/rewrite/region/region.ts";
+import type { ChannelTensor, Region, RegionKind, ResidualStream } from "../../compiler/rewrite/region/region.ts";
 import type { Declined } from "../../compiler/rewrite/rule.ts";
-import { hadamardRotation, type Rotation } from "./rotation.ts";
-import { scaleObstacle } from "./scale_region.ts";
+import { type GraphView, Rewriting } from "../../compiler/rewrite/view.ts";
+import { spread } from "../calibrate/calibrate.ts";
+import {
+  headKinds,
+  headRotations,
+  headsWant,
+  type Moments,
+  onlineKinds,
+  onlineRotation,
+  siteWants,
+  streamKinds,
+  streamRotation,
+  streamWants,
+  type Wanted,
+} from "./choose_rotation.ts";
+import { hadamardRotation } from "./rotation.ts";
+import { downSites, keySites, normSites, outputSites, type SiteDecline } from "./rotation_sites.ts";
+import { activationMoments } from "./second_moments.ts";
+import { rotateHeads, rotateOnline, rotateStream, turnBehind } from "./turn_regions.ts";
 import { WeightEditor } from "./weight_editor.ts";
 
+const options = {
+  residual: choiceOption([...streamKinds, "none"], "hadamard", "Rotation of the residual stream (R1)"),
+  heads: choiceOption([...headKinds, "none"], "hadamard", "Transform of every value head (R2)"),
+  norms: choiceOption(
+    [...onlineKinds, "none"],
+    "none",
+    "Transform behind every norm at run time; it takes the place of R1",
+  ),
+  outputs: choiceOption(
+    ["heads", ...onlineKinds, "none"],
+    "none",
+    "Transform of the output projection's input at run time; heads mixes whole heads; klt, kronecker and dense replace R2",
+  ),
+  down: choiceOption([...onlineKinds, "none"], "none", "Transform of the down projection's input at run time (R4)"),
+  keys: choiceOption(["hadamard", "none"], "none", "Rotation of queries and keys behind their embedding (R3)"),
+  block: integerOption({ min: 0, max: 65536 }, 0, "Channels that a Hadamard matrix at run time mixes; 0 for all"),
+  samples: integerOption({ min: 1, max: 4096 }, 32, "Calibration samples behind klt, balanced, kronecker and dense"),
+} as const;
+
+type Scope = PassScope<typeof options>;
+
 /**
- * Rotates the residual stream (R1) and the value heads (R2) by randomized Hadamard matrices, folded into the weights.
+ * Turns channels so that none of them is louder than the others, and the weights against it.
  *
- *   writers  W ↦ Qᵀ·W (rows of the output channels times Q),  readers  W ↦ W·Q,  n(x·Q) = n(x)·Q for an RMS norm without gain
- *   value heads  v ↦ v·R per head,  o columns likewise
+ *   residual stream (R1)   writers W ↦ Qᵀ·W, readers W ↦ W·Q,  n(x·Q) = n(x)·Q for an RMS norm without gain
+ *   value heads (R2)       v ↦ v·T per key-value head, columns of the output projection W ↦ W·T⁻ᵀ
+ *   at run time            x ↦ x·T by `transform` ops, every reader W ↦ W·T⁻ᵀ: norms, outputs, down (R4)
+ *   queries and keys (R3)  (q·H)·(k·H)ᵀ = q·kᵀ behind the rotary embedding, for caches of few bits
  *
- *   down projection (R4)  x ↦ x·T by an op at run time, W ↦ W·T
- *
- * Exact over the reals: Q is orthogonal and an RMS norm sees only the length of a row. Not so a layer norm, which also
- * subtracts the mean (centre it first), nor a norm with a gain (fold it first): both are declined. Never centre the
- * embeddings of an RMS norm model: that changes it. Folded in float64 and cast once. QuaRot, arXiv 2404.00456.
+ * Exact over the reals. Q must be orthogonal, since an RMS norm sees only the length of a row; not so a layer norm, which
+ * subtracts the mean (centre it first), nor a norm with a gain (fold it first): both are declined. T may be any invertible
+ * matrix. Never centre the embeddings of an RMS norm model: that changes it. Folded in float64 and cast once.
+ * QuaRot, arXiv 2404.00456 (hadamard, heads); MambaQuant, 2501.13484 (klt); FlatQuant, 2410.09426 (kronecker).
  */
 export const rotate = definePass({
   name: "rotate",
-  summary: "Rotate the residual stream and the value heads by Hadamard matrices folded into the weights",
+  summary: "Rotate residual stream, heads and inputs of projections; what folds is folded into the weights",
   from: "any",
   to: "any",
   exactness: "reassociates",
   needs: [],
-  options: {
-    residual: choiceOption(["hadamard", "none"], "hadamard", "Rotation of the residual stream (R1)"),
-    heads: choiceOption(["hadamard", "none"], "hadamard", "Rotation of every value head (R2)"),
-    down: choiceOption(["hadamard", "none"], "none", "Rotation of the down projection's input at run time (R4)"),
-  },
-  run: (graph, scope) => {
-    const { regions, residual, declined } = findRegions(graph);
+  options,
+  run: async (graph, scope) => {
+    const turns = planTurns(graph, new Rewriting(graph), scope);
+    const wanted = new Map(turns.flatMap(({ wants }) => wants ?? []));
+    if (wanted.size > 0 && scope.calibration === undefined) {
+      return fail("Q0309", `"rotate" needs calibration samples for klt, balanced, kronecker and dense`);
+    }
+    const samples = spread(scope.calibration ?? [], scope.options.samples);
+    const moments = await activationMoments(graph, wanted, samples, scope.onProgress);
     const editor = new WeightEditor(graph);
-    const refused: Declined[] = declined
-      .filter(({ kind }) =>
-        (kind === "residual" && scope.options.residual !== "none") ||
-        (kind === "valueOutput" && scope.options.heads !== "none")
-      )
-      .map(({ name, reason }) => ({ rule: "rotate", node: name, reason }));
+    const declined: Declined[] = [];
     let rotated = 0;
-    if (scope.options.residual === "hadamard" && residual !== undefined) {
-      const obstacle = streamObstacle(editor, residual);
-      if (obstacle === undefined) {
-        rotateStream(editor, residual, hadamardRotation(residual.channels, scope.seed + 1));
+    for (const { name, obstacle, places, turn } of turns) {
+      const reason = obstacle ?? editor.obstacle(places ?? []);
+      if (reason !== undefined) declined.push({ rule: "rotate", node: name, reason });
+      else {
+        turn?.(editor, moments);
         rotated++;
-      } else refused.push({ rule: "rotate", node: graph.name, reason: obstacle });
+      }
     }
-    const heads = scope.options.heads === "hadamard" ? regions.filter(({ kind }) => kind === "valueOutput") : [];
-    for (const [index, region] of heads.entries()) {
-      const obstacle = scaleObstacle(editor, region);
-      if (obstacle === undefined) {
-        rotateHeads(editor, region, hadamardRotation(region.rotationExtent, scope.seed + 2 + index));
-        rotated++;
-      } else refused.push({ rule: "rotate", node: region.name, reason: obstacle });
-    }
-    for (const region of scope.options.down === "hadamard" ? regions.filter(({ kind }) => kind === "upDown") : []) {
-      const obstacle = scaleObstacle(editor, region);
-      if (obstacle === undefined) {
-        rotateOnline(editor, region);
-        rotated++;
-      } else refused.push({ rule: "rotate", node: region.name, reason: obstacle });
-    }
-    return { graph: editor.finish(), applied: [], declined: refused, metrics: { rotated } };
+    return { graph: editor.finish(), applied: [], declined, metrics: { rotated } };
   },
 });
 
-function streamObstacle(editor: WeightEditor, stream: ResidualStream): string | undefined {
-  const places = [...stream.writers, ...stream.biases, ...stream.readers];
-  const fixed = places.find((place) => !editor.isFloat(place));
-  return fixed === undefined ? undefined : `%${fixed.value} is not float32: decode it first`;
+/** One rotation: what it must see, which constants it edits, and how; or why there is none. */
+interface Turn {
+  readonly name: string;
+  readonly obstacle?: string;
+  readonly wants?: Wanted;
+  readonly places?: readonly ChannelTensor[];
+  readonly turn?: (editor: WeightEditor, moments: Moments) => void;
 }
 
-/** Turns every writer and reader of the stream along its channels. */
-export function rotateStream(editor: WeightEditor, stream: ResidualStream, rotation: Rotation): void {
-  for (const place of unique([...stream.writers, ...stream.biases, ...stream.readers])) {
-    editor.turn(place, rotation.order, rotation.turn);
+function planTurns(graph: Graph, view: GraphView, scope: Scope): readonly Turn[] {
+  const { residual, heads, norms, outputs } = scope.options;
+  const found = findRegions(graph);
+  const refused = (kind: RegionKind | "residual"): Turn[] =>
+    found.declined.filter((entry) => entry.kind === kind).map(({ name, reason }) => ({ name, obstacle: reason }));
+  const turns: Turn[] = [];
+  if (residual !== "none" && norms === "none") {
+    turns.push(...refused("residual"));
+    if (found.residual !== undefined) {
+      turns.push(streamTurn(graph.name, view, found.residual, residual, scope.seed + 1));
+    }
   }
-}
-
-/** Turns each head's value rows and each head's output columns by the same matrix. */
-export function rotateHeads(editor: WeightEditor, region: Region, rotation: Rotation): void {
-  for (const place of unique([...region.sources, ...region.sinks])) {
-    editor.turn(place, rotation.order, rotation.turn);
+  if (heads !== "none" && (outputs === "none" || outputs === "heads" || outputs === "hadamard")) {
+    turns.push(...refused("valueOutput"));
+    const regions = found.regions.filter(({ kind }) => kind === "valueOutput");
+    turns.push(...regions.map((region, index) => headTurn(region, heads, scope.seed + 2 + index)));
   }
+  return [...turns, ...onlineTurns(view, scope), ...keyTurns(view, scope)];
 }
 
-/**
- * Rotates what the region's sinks read at run time: x ↦ x·T in front of each sink, W ↦ W·T in it. The elementwise product
- * in between lets nothing fold into the sources, so the transform costs n log n a row.
- */
-export function rotateOnline(editor: WeightEditor, region: Region): void {
-  const rotation = hadamardRotation(region.channels, 0);
-  const { core, doublings } = rotation.factors;
-  const gain = 1 / Math.sqrt(region.channels);
-  const matrix = floatTensor([core.order, core.order], core.entries.map((entry) => entry * gain));
-  for (const sink of region.sinks) {
-    editor.turn(sink, rotation.order, rotation.turn);
-    editor.insert(sink.node, 0, (inserter, value) => {
-      const constant = inserter.constant(matrix, "rotation");
-      return inserter.add("transform", [value, constant], { doublings }, `${value}.rotated`);
-    });
-  }
+function streamTurn(
+  name: string,
+  view: GraphView,
+  stream: ResidualStream,
+  kind: (typeof streamKinds)[number],
+  seed: number,
+): Turn {
+  return {
+    name,
+    wants: streamWants(kind, view, stream),
+    places: [...stream.writers, ...stream.biases, ...stream.readers],
+    turn: (editor, moments) => rotateStream(editor, stream, streamRotation(kind, view, stream, moments, seed)),
+  };
 }
 
-/** Places by node and operand, each once: a node that two norms reach is turned once. */
-function unique(places: readonly ChannelTensor[]): ChannelTensor[] {
-  const seen = new Map(places.map((place) => [`${place.node.outputs[0]}#${place.operand}#${place.axis}`, place]));
-  return [...seen.values()];
+function headTurn(region: Region, kind: (typeof headKinds)[number], seed: number): Turn {
+  return {
+    name: region.name,
+    wants: headsWant(kind, region),
+    places: [...region.sources, ...region.sinks],
+    turn: (editor, moments) => rotateHeads(editor, region, headRotations(kind, editor, region, moments, seed)),
+  };
+}
+
+function onlineTurns(view: GraphView, { options: { norms, outputs, down, block } }: Scope): Turn[] {
+  const sites = [
+    ...(norms === "none" ? [] : normSites(view).map((site) => ({ kind: norms, site }))),
+    ...(outputs === "none" ? [] : outputSites(view).map((site) => ({ kind: outputs, site }))),
+    ...(down === "none" ? [] : downSites(view).map((site) => ({ kind: down, site }))),
+  ];
+  return sites.map(({ kind, site }): Turn => {
+    if ("declined" in site) return refusal(site);
+    return {
+      name: site.name,
+      wants: siteWants(kind, site),
+      places: site.sinks,
+      turn: (editor, moments) => rotateOnline(editor, site.sinks, onlineRotation(kind, editor, site, moments, block)),
+    };
+  });
+}
+
+function keyTurns(view: GraphView, { options: { keys } }: Scope): Turn[] {
+  if (keys === "none") return [];
+  return keySites(view).map((site): Turn => {
+    if ("declined" in site) return refusal(site);
+    const rotation = hadamardRotation(site.extent, 0);
+    return {
+      name: site.name,
+      turn: (editor) => {
+        for (const { reader, operand } of site.places) turnBehind(editor, reader, operand, rotation);
+      },
+    };
+  });
+}
+
+function refusal({ name, declined }: SiteDecline): Turn {
+  return { name, obstacle: declined };
 }

@@ -13,8 +13,7 @@ import type { WeightEditor } from "./weight_editor.ts";
 
 /** Why a region's constants cannot be edited; undefined when they can. */
 export function scaleObstacle(editor: WeightEditor, region: Region): string | undefined {
-  const place = [...region.sources, ...region.sinks].find((tensor) => !editor.isFloat(tensor));
-  return place === undefined ? undefined : `%${place.value} is not float32: decode it first`;
+  return editor.obstacle([...region.sources, ...region.sinks]);
 }
 
 /** Divides the region's channels by `factors` (one per channel) in the editor's working copies. */

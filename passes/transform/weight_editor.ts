@@ -37,6 +37,12 @@ export class WeightEditor {
     return tensor.kind === "plain" && tensor.element === "f32";
   }
 
+  /** Why these constants cannot be edited; undefined when they can. */
+  obstacle(places: readonly ChannelTensor[]): string | undefined {
+    const fixed = places.find((place) => !this.isFloat(place));
+    return fixed === undefined ? undefined : `%${fixed.value} is not float32: decode it first`;
+  }
+
   /** The working copy at a place; edits to its entries show in `finish`. */
   tensor(place: ChannelTensor): EditedTensor {
     const key = placeKey(place.node.outputs[0], place.operand);
@@ -63,9 +69,9 @@ export class WeightEditor {
 
   /**
    * Applies `turn` in place to every run of `length` consecutive entries along the place's axis: the whole axis, or its
-   * blocks (heads) in order.
+   * blocks (heads) in order. `channel` is the region's channel of the run's first entry.
    */
-  turn(place: ChannelTensor, length: number, turn: (vector: Float64Array) => void): void {
+  turn(place: ChannelTensor, length: number, turn: (vector: Float64Array, channel: number) => void): void {
     const { shape, entries } = this.tensor(place);
     const inner = sizeOf(shape.slice(place.axis + 1));
     const extent = shape[place.axis];
@@ -75,7 +81,7 @@ export class WeightEditor {
         for (let block = 0; block < extent; block += length) {
           const first = start + block * inner + lane;
           for (let index = 0; index < length; index++) vector[index] = entries[first + index * inner];
-          turn(vector);
+          turn(vector, place.channels[block]);
           for (let index = 0; index < length; index++) entries[first + index * inner] = vector[index];
         }
       }

@@ -519,8 +519,13 @@ const plans: { readonly [Op in OpName]: readonly Plan[] } = {
     onInput("cumulative", "product", f32(4, 2), { kind: "prod", axis: 0, exclusive: false, reverse: false }),
   ],
   transform: [
-    onInput("transform", "core and butterflies", f32(3, 24), { doublings: 2 }, (b) => [constant(b, f32(3, 3))]),
-    onInput("transform", "butterflies alone", f32(2, 64), { doublings: 5 }, (b) => [constant(b, f32(1, 1))]),
+    onInput("transform", "core and butterflies", f32(3, 24), { doublings: 2, stride: 1 }, (b) => [
+      constant(b, f32(3, 3)),
+    ]),
+    onInput("transform", "apart by a stride", f32(2, 60), { doublings: 1, stride: 5 }, (b) => [constant(b, f32(3, 3))]),
+    onInput("transform", "butterflies alone", f32(2, 64), { doublings: 5, stride: 1 }, (b) => [
+      constant(b, f32(1, 1)),
+    ]),
   ],
   topK: [onInput("topK", "smallest", f32(3, 6), { axis: 1, count: 2, largest: false })],
   recurrent: [

@@ -1,4 +1,4 @@
-/** Rotations of runs of the last axis by core ⊗ Sylvester. */
+/** Products of runs of the last axis with core ⊗ Sylvester ⊗ I. */
 
 import type { OpAttributes } from "../../../compiler/ir/node.ts";
 import type { LoopBuilder } from "../build.ts";
@@ -11,13 +11,16 @@ import { axisRange, forAxes, joinAxes, type Position } from "../space.ts";
 
 /**
  * Each run is copied to a private array, where `doublings` passes of butterflies (a, b) -> (a + b, a - b) over entries
- * 2^s apart make the Sylvester part (n log n), and the core then mixes whole blocks.
+ * 2^s strides apart make the Sylvester part (n log n), and the core then mixes whole blocks.
  */
-export function lowerTransform(lowering: Lowering, { doublings }: OpAttributes["transform"]): readonly string[] {
+export function lowerTransform(
+  lowering: Lowering,
+  { doublings, stride }: OpAttributes["transform"],
+): readonly string[] {
   const { b } = lowering;
   const [x, core] = [lowering.input(0, "x"), lowering.input(1, "core")];
   const extent = core.bounds[0];
-  const width = 2 ** doublings;
+  const width = 2 ** doublings * stride;
   const run = extent * width;
   const last = x.shape.length - 1;
   const element = accumulatorOf(x.element);
@@ -32,7 +35,7 @@ export function lowerTransform(lowering: Lowering, { doublings }: OpAttributes["
     b.for("i", run, "independent", (index) => {
       b.store(held, index, castTo(element, loadPart(b, x, "data", addIndex(outer(own), index))));
     });
-    for (let stage = 0; stage < doublings; stage++) butterflies(b, held, run, 2 ** stage, at);
+    for (let stage = 0; stage < doublings; stage++) butterflies(b, held, run, 2 ** stage * stride, at);
     b.for("to", extent, "independent", (to) => {
       b.for("lane", width, "independent", (lane) => {
         const sum = b.let("sum", literalOf(element, 0));
@@ -46,7 +49,9 @@ export function lowerTransform(lowering: Lowering, { doublings }: OpAttributes["
       });
     });
   });
-  return [`y[i', j'] = sum_i core[i, i'] sum_j (-1)^popcount(j & j') x[i, j] over runs of ${extent} * ${width}`];
+  const lanes = stride === 1 ? ["[i, j]", "[i', j']"] : ["[i, j, k]", "[i', j', k]"];
+  const extents = `${extent} * ${2 ** doublings}${stride === 1 ? "" : ` * ${stride}`}`;
+  return [`y${lanes[1]} = sum_i core[i, i'] sum_j (-1)^popcount(j & j') x${lanes[0]} over runs of ${extents}`];
 }
 
 function butterflies(

@@ -233,13 +233,22 @@ Deno.test("recurrent cells of every kind lie within the bound that their steps g
 });
 
 Deno.test("transforms of every core and width lie within the sum's bound", async () => {
-  for (const [core, doublings] of [[1, 0], [1, 1], [1, 6], [3, 0], [3, 2], [5, 3], [12, 1]]) {
-    const run = core * 2 ** doublings;
+  for (
+    const [core, doublings, stride] of [
+      ...[[1, 0, 1], [1, 1, 1], [1, 6, 1], [3, 0, 1], [3, 2, 1], [5, 3, 1], [12, 1, 1]],
+      ...[[1, 0, 3], [1, 3, 2], [3, 0, 7], [3, 2, 4]],
+    ]
+  ) {
+    const mixed = core * 2 ** doublings;
+    const run = mixed * stride;
     const builder = new GraphBuilder("transform");
     const x = builder.input("x", f32(2, 3, 2 * run));
-    builder.output("y", builder.add("transform", [x, constantOf(builder, [core, core], 3, 0.2)], { doublings }));
-    // Entries below 1 times a core below 1.2: run terms, doublings + core roundings each.
-    await assertLoops(builder.finish(), { tolerance: () => gamma(doublings + core + 2) * run * 1.2 });
+    builder.output(
+      "y",
+      builder.add("transform", [x, constantOf(builder, [core, core], 3, 0.2)], { doublings, stride }),
+    );
+    // Entries below 1 times a core below 1.2: C * 2^doublings terms, doublings + core roundings each.
+    await assertLoops(builder.finish(), { tolerance: () => gamma(doublings + core + 2) * mixed * 1.2 });
   }
 });
 
