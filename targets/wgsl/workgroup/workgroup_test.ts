@@ -108,13 +108,13 @@ const cachedAttention: Sample = {
   },
 };
 
-function transform(extent: number, doublings: number, shape: readonly number[]): Sample {
+function transform(extent: number, doublings: number, stride: number, shape: readonly number[]): Sample {
   return {
     op: "transform",
-    name: `transform of runs of ${extent} * 2^${doublings} in [${shape}]`,
+    name: `transform of runs of ${extent} * 2^${doublings} * ${stride} in [${shape}]`,
     build: (b) => {
       const core = b.input("core", tensorType("f32", [extent, extent]));
-      return b.add("transform", [b.input("x", tensorType("f32", shape)), core], { doublings });
+      return b.add("transform", [b.input("x", tensorType("f32", shape)), core], { doublings, stride });
     },
   };
 }
@@ -143,8 +143,9 @@ const samples: readonly Sample[] = [
   quantize(int8, false, [3, 577]),
   quantize(uint8, true, [1, 65]),
   quantize(int4, true, [2, 2, 100]),
-  transform(1, 6, [2, 128]),
-  transform(3, 4, [5, 48]),
+  transform(1, 6, 1, [2, 128]),
+  transform(3, 4, 1, [5, 48]),
+  transform(3, 1, 8, [5, 48]),
   attention("over all keys, grouped", { keys: 40, shared: 2, attributes: {} }),
   attention("with a window", { keys: 75, shared: 1, attributes: { causal: true, window: 33 } }),
   attention("with softcap and a mask", { keys: 37, shared: 1, mask: "f32", attributes: { softcap: 3 } }),
