@@ -137,12 +137,6 @@ export function inverseUpperFactor(matrix: Matrix): Matrix | undefined {
 /** A · B. */
 export function product(a: Matrix, b: Matrix): Matrix {
   const result = zeroMatrix(a.rows, b.columns);
-  for (let i = 0; i < a.rows; i++) {
-    for (let k = 0; k < a.columns; k++) {
-      const gain = a.entries[i * a.columns + k];
-      const [row, from] = [i * b.columns, k * b.columns];
-      for (let j = 0; j < b.columns; j++) result.entries[row + j] += gain * b.entries[from + j];
-    }
-  }
+  addProduct(viewOf(result), viewOf(a), viewOf(b), { precision: "f64" });
   return result;
 }

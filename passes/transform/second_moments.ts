@@ -2,9 +2,9 @@
 
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { ValueName } from "../../compiler/ir/node.ts";
-import { isPlain, plainTensor, sizeOf } from "../../compiler/ir/tensor.ts";
-import { type Matrix, zeroMatrix } from "../../compiler/numeric/linalg.ts";
-import { gramOf } from "../../compiler/reference/rows.ts";
+import { isPlain, sizeOf } from "../../compiler/ir/tensor.ts";
+import { addProduct, rowMajor, transposed } from "../../compiler/numeric/dense/product.ts";
+import { addGram, type Matrix, mirror, viewOf, zeroMatrix } from "../../compiler/numeric/linalg.ts";
 import { FloatReference, type TensorRecord } from "../../compiler/reference/tfjs.ts";
 import type { ChannelTensor } from "../../compiler/rewrite/region/region.ts";
 import type { WeightEditor } from "./weight_editor.ts";
@@ -30,9 +30,7 @@ export async function activationMoments(
           const tensor = read();
           if (!isPlain(tensor, "f32")) return;
           const rows = tensor.data.length / sum.columns;
-          gramOf(plainTensor("f32", [rows, sum.columns], tensor.data)).forEach((entry, place) => {
-            sum.entries[place] += entry;
-          });
+          addGram(sum, tensor.data, rows);
           counts.set(value, (counts.get(value) ?? 0) + rows);
         },
       });
@@ -41,9 +39,10 @@ export async function activationMoments(
   } finally {
     reference.dispose();
   }
-  for (const [value, { entries }] of moments) {
+  for (const [value, sum] of moments) {
     const count = counts.get(value) ?? 1;
-    for (let place = 0; place < entries.length; place++) entries[place] /= count;
+    for (let place = 0; place < sum.entries.length; place++) sum.entries[place] /= count;
+    mirror(sum);
   }
   return moments;
 }
@@ -55,15 +54,15 @@ export function weightMoments(editor: WeightEditor, places: readonly ChannelTens
   for (const place of places) {
     const { shape, entries } = editor.tensor(place);
     const inner = sizeOf(shape.slice(place.axis + 1));
-    for (let start = 0; start < entries.length; start += extent * inner) {
-      for (let lane = 0; lane < inner; lane++) {
-        const first = start + lane;
-        for (let i = 0; i < extent; i++) {
-          const gain = entries[first + i * inner];
-          for (let j = 0; j < extent; j++) sum.entries[i * extent + j] += gain * entries[first + j * inner];
-        }
-      }
-    }
+    const outer = entries.length / (extent * inner);
+    // One product where the channels are the innermost axis, else one a block.
+    const blocks = inner === 1
+      ? [transposed(rowMajor(entries, outer, extent))]
+      : Array.from({ length: outer }, (_, block) => ({
+        ...rowMajor(entries, extent, inner),
+        offset: block * extent * inner,
+      }));
+    for (const channels of blocks) addProduct(viewOf(sum), channels, transposed(channels), { precision: "f64" });
   }
   return sum;
 }
