@@ -75,7 +75,9 @@ export function logSoftmax(row: Numbers): Float64Array {
   let sum = 0;
   for (let index = 0; index < row.length; index++) sum += Math.exp(row[index] - most);
   const shift = most + Math.log(sum);
-  return Float64Array.from({ length: row.length }, (_, index) => row[index] - shift);
+  const scores = new Float64Array(row.length);
+  for (let index = 0; index < row.length; index++) scores[index] = row[index] - shift;
+  return scores;
 }
 
 /** Σ p (ln p - ln q) of two rows of log-probabilities, in nats. */
