@@ -25,6 +25,12 @@ export class InvariantError extends Error {
   }
 }
 
+/** The value, which must be there. */
+export function present<T>(value: T | undefined, what: string): T {
+  if (value === undefined) throw new InvariantError(`There is no ${what}`);
+  return value;
+}
+
 /**
  * Carries diagnostics out of a deep call to the nearest function that returns them.
  * Public entry points catch it; it never reaches a user.

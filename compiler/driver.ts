@@ -22,7 +22,8 @@ import { type Artifact, buildArtifact } from "../targets/artifact/build.ts";
 import { makeSelfTest } from "../targets/artifact/selftest.ts";
 import { refuseFolder, writeArtifact } from "../targets/artifact/write.ts";
 import { targets } from "../targets/mod.ts";
-import type { Emitted, Target } from "../targets/target.ts";
+import { emitForms, type EmittedModel, type TargetForm } from "../targets/emit.ts";
+import type { Target } from "../targets/target.ts";
 import { compilerName } from "./version.ts";
 
 /** How far the work is: a stage by name, and the fraction of it that is done. */
@@ -38,7 +39,7 @@ export interface PrepareOptions {
   readonly recipe: string;
   /** `pass.option=value` settings. */
   readonly overrides?: readonly string[];
-  /** Name of the target; `wasm` when absent. */
+  /** Names of the targets, with commas; `wasm` when absent. */
   readonly target?: string;
   readonly bind?: Readonly<Record<string, Binding>>;
   readonly logits?: "all" | "last";
@@ -54,30 +55,39 @@ export interface CompileOptions extends PrepareOptions {
   readonly out?: string;
 }
 
-/** A model after its recipe, fit for its target. */
+/** A model after its recipe, fit for its targets. */
 export interface Prepared {
   readonly imported: ImportedModel;
+  /** The graph as the first target wants it. */
   readonly graph: Graph;
+  /** The graph as each target wants it. */
+  readonly forms: readonly TargetForm[];
   readonly log: readonly PassLog[];
   readonly recipe: Recipe;
-  readonly target: Target;
   readonly diagnostics: readonly Diagnostic[];
 }
 
 export interface CompileResult extends Prepared {
-  readonly emitted: Emitted;
+  readonly emitted: EmittedModel;
   readonly artifact: Artifact;
 }
 
-/** The target of this name, or the diagnostic that says which there are. */
-export function findTarget(name: string): Outcome<Target> {
-  const found = targets.find((target) => target.name === name);
-  if (found !== undefined) return success(found);
+/** The targets of these names (with commas), or a diagnostic for each name that there is no target of. */
+export function findTargets(names: string): Outcome<readonly Target[]> {
+  const found = [...new Set(names.split(",").map((name) => name.trim()))].map((name) =>
+    targets.find((target) => target.name === name) ?? name
+  );
+  const unknown = found.filter((entry) => typeof entry === "string");
+  if (unknown.length > 0) return failure(...unknown.map(unknownTarget));
+  return success(found.filter((entry) => typeof entry !== "string"));
+}
+
+function unknownTarget(name: string): Diagnostic {
   const known = targets.map((target) => target.name);
   const near = nearestName(name, known);
-  return failure(errorDiagnostic("Q0704", `There is no target "${name}"`, {
+  return errorDiagnostic("Q0704", `There is no target "${name}"`, {
     help: near === undefined ? `Targets are ${known.join(", ")}` : `Did you mean "${near}"?`,
-  }));
+  });
 }
 
 /** Imports a model and applies its recipe and what the target wants before it emits. */
@@ -88,7 +98,7 @@ export async function prepareModel(options: PrepareOptions): Promise<Outcome<Pre
 
 /** Imports a model and names its graph. A wrong name of a target or recipe is told first, before a long import. */
 export async function importNamed(options: PrepareOptions): Promise<Outcome<ImportedModel>> {
-  const target = findTarget(options.target ?? "wasm");
+  const target = findTargets(options.target ?? "wasm");
   const recipe = resolvedRecipe(options);
   if (!target.ok || !recipe.ok) return failure(...target.diagnostics, ...recipe.diagnostics);
   options.onProgress?.({ stage: "import", fraction: 0 });
@@ -108,7 +118,7 @@ export async function prepareImported(
   options: Omit<PrepareOptions, "model" | "bind" | "logits" | "name">,
   before: readonly Diagnostic[] = [],
 ): Promise<Outcome<Prepared>> {
-  const target = findTarget(options.target ?? "wasm");
+  const target = findTargets(options.target ?? "wasm");
   const recipe = resolvedRecipe(options);
   if (!target.ok || !recipe.ok) return failure(...target.diagnostics, ...recipe.diagnostics);
   const diagnostics = [...before, ...recipe.diagnostics];
@@ -119,15 +129,16 @@ export async function prepareImported(
     onProgress: ({ pass, fraction }) => options.onProgress?.({ stage: pass === "" ? "passes" : pass, fraction }),
   });
   if (!applied.ok) return failure(...diagnostics, ...applied.diagnostics);
-  const graph = await legalize(applied.value.graph, target.value);
-  const unsupported = unsupportedSchemes(graph, target.value);
+  const forms: TargetForm[] = [];
+  for (const each of target.value) forms.push({ target: each, graph: await legalize(applied.value.graph, each) });
+  const unsupported = forms.flatMap((form) => unsupportedSchemes(form.graph, form.target));
   if (unsupported.length > 0) return failure(...diagnostics, ...unsupported);
   return success({
     imported,
-    graph,
+    graph: forms[0].graph,
+    forms,
     log: applied.value.log,
     recipe: applied.value.recipe,
-    target: target.value,
     diagnostics: [...diagnostics, ...calibration?.diagnostics ?? [], ...applied.diagnostics],
   });
 }
@@ -143,16 +154,16 @@ export async function emitModel(
   onProgress?: (progress: Progress) => void,
 ): Promise<Outcome<CompileResult>> {
   try {
-    const emitted = await prepared.target.emit(prepared.graph, onProgress === undefined ? {} : { onProgress });
+    const emitted = await emitForms(prepared.forms, onProgress === undefined ? {} : { onProgress });
     onProgress?.({ stage: "self test", fraction: 0 });
-    const selfTest = makeSelfTest(emitted.graph);
-    const diagnostics = [...prepared.diagnostics, ...await emitted.check(selfTest)];
+    const selfTest = makeSelfTest(emitted.targets[0].graph);
+    const diagnostics = [...prepared.diagnostics];
+    for (const { check } of emitted.targets) diagnostics.push(...await check(selfTest));
     const artifact = await buildArtifact(emitted, {
       name: prepared.graph.name,
       compiler: compilerName,
       source: prepared.imported.format,
       recipe: prepared.recipe,
-      target: prepared.target,
       passes: prepared.log,
       diagnostics,
       metadata: prepared.imported.metadata,

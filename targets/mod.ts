@@ -2,5 +2,6 @@
 
 import type { Target } from "./target.ts";
 import { wasmTarget } from "./wasm/target.ts";
+import { wgslTarget } from "./wgsl/target.ts";
 
-export const targets: readonly Target[] = [wasmTarget];
+export const targets: readonly Target[] = [wasmTarget, wgslTarget];

@@ -8,6 +8,8 @@ import type { ElementType } from "../compiler/numeric/element.ts";
 import type { NumberFormat } from "../compiler/numeric/number_format.ts";
 import type { QuantScheme } from "../compiler/numeric/scheme.ts";
 import type { Pass } from "../compiler/rewrite/pass.ts";
+import type { TargetName } from "../runtime/api.ts";
+import type { WeightsSpec } from "../runtime/spec.ts";
 
 /** One integer dot product that the hardware has: operands as it reads them, and what it sums in. */
 export interface DotContract {
@@ -40,7 +42,7 @@ export interface ArtifactFile {
   readonly chunks: readonly Uint8Array<ArrayBuffer>[];
 }
 
-/** A tensor in weights.bin. */
+/** A tensor among the weights; `offset` counts from the start of the first file. */
 export interface WeightEntry {
   readonly key: string;
   readonly value: ValueName;
@@ -90,6 +92,9 @@ export interface Emitted {
   readonly graph: Graph;
   /** Files of `kernels/`. */
   readonly kernels: readonly ArtifactFile[];
+  /** Paths of the code: what a device fetches one of. */
+  readonly code: readonly string[];
+  /** Weights in order of their offsets, those that were `shared` first. */
   readonly weights: readonly WeightEntry[];
   readonly inputs: readonly BorderEntry[];
   readonly outputs: readonly BorderEntry[];
@@ -97,31 +102,32 @@ export interface Emitted {
   readonly memory: MemoryReport;
   /** The runtime's entry (a module that exports `loadModel(spec, home, options)`) and its argument. */
   readonly runtime: (files: RuntimeFiles) => { readonly entry: URL; readonly spec: unknown };
-  /** Declarations that the runtime's users see. */
-  readonly declarations: URL;
   /** Runs the self test in this process, in every variant that runs here; a warning for each that fails. */
   readonly check: (selfTest: Uint8Array) => Promise<readonly Diagnostic[]>;
 }
 
-/** Names and digests that the runtime needs of the files beside it. */
+/** What the runtime needs of the files beside it. */
 export interface RuntimeFiles {
-  readonly weights: string;
-  readonly weightsSha256: string;
+  readonly weights: readonly WeightsSpec[];
   readonly selfTest: string;
 }
 
 export interface EmitOptions {
   readonly onProgress?: (progress: { readonly stage: string; readonly fraction: number }) => void;
+  /** Weights that stand before this target's own, for other targets read them too. */
+  readonly shared?: readonly WeightEntry[];
 }
 
 export interface Target {
-  readonly name: string;
+  readonly name: TargetName;
   readonly summary: string;
   readonly capabilities: Capabilities;
   /** Passes that every graph goes through before it is emitted. */
   readonly legalize: readonly Pass[];
   /** Whether a node can hold its weights (or result) in this scheme; asked before any work. */
   supports(node: Node, scheme: QuantScheme): true | Unsupported;
+  /** The weights that its kernels read. Throws as `emit` does. */
+  weights(graph: Graph): readonly WeightEntry[];
   /** Throws DiagnosticError where the graph does not fit the target. */
   emit(graph: Graph, options?: EmitOptions): Promise<Emitted>;
 }

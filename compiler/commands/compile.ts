@@ -59,26 +59,28 @@ function summary({ artifact, diagnostics }: CompileResult): Readonly<Record<stri
   return {
     name: report.name,
     recipe: report.recipe,
-    target: report.target,
+    target: report.targets.map(({ name }) => name).join(","),
     ...report.sizes,
     codeBytes: Math.max(0, ...Object.values(report.code.bytes)) + report.code.runtimeBytes,
-    memoryBytes: report.memory.totalBytes,
-    peakBytes: report.memory.peakBytes,
-    kernels: report.nodes.length,
+    memoryBytes: report.targets[0].memory.totalBytes,
+    peakBytes: report.targets[0].memory.peakBytes,
+    kernels: report.targets[0].nodes.length,
     diagnostics,
   };
 }
 
 function printSummary({ artifact, emitted }: CompileResult, out: string): void {
-  const { sizes, code, memory, nodes, recipe } = artifact.report;
+  const { sizes, code, targets, recipe } = artifact.report;
   const kernels = Math.max(0, ...Object.values(code.bytes));
   printLine(`${out}: ${artifact.report.name}, recipe ${recipe}`);
   printLine(`  weights  ${formatBytes(sizes.weightBytes)}, ${sizes.bitsPerWeight.toFixed(2)} bits per weight`);
   printLine(`  code     ${formatBytes(kernels)} kernels, ${formatBytes(code.runtimeBytes)} runtime`);
-  printLine(
-    `  memory   ${formatBytes(memory.totalBytes)}, ${formatBytes(memory.peakBytes)} of values live at the peak`,
-  );
-  printLine(`  calls    ${nodes.length} kernels`);
+  for (const { name, memory, nodes } of targets) {
+    const [total, peak] = [memory.totalBytes, memory.peakBytes].map(formatBytes);
+    printLine(
+      `  ${name.padEnd(8)} ${total} of memory, ${peak} of values live at the peak, ${nodes.length} kernel calls`,
+    );
+  }
   const ports = (list: readonly { readonly name: string }[]) => list.map(({ name }) => name).join(", ");
-  printLine(`  inputs   ${ports(emitted.inputs)}; outputs ${ports(emitted.outputs)}`);
+  printLine(`  inputs   ${ports(emitted.targets[0].inputs)}; outputs ${ports(emitted.targets[0].outputs)}`);
 }

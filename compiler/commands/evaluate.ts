@@ -144,7 +144,7 @@ async function measure(
 
 /** The same model by the recipe as-is. */
 async function asIsRunner(result: CompileResult): Promise<Runner> {
-  const prepared = await prepareImported(result.imported, { recipe: "as-is", target: result.target.name });
+  const prepared = await prepareImported(result.imported, { recipe: "as-is", target: result.forms[0].target.name });
   const emitted = prepared.ok ? await emitModel(prepared.value) : prepared;
   if (!emitted.ok) throw new DiagnosticError(emitted.diagnostics);
   return await artifactRunner("float (wasm)", emitted.value.artifact.files, {});

@@ -47,7 +47,8 @@ async function explain(model: string, flags: ExplainFlags): Promise<number> {
   // Regions are what the methods of a recipe see: the graph after its preparation.
   const plain = await prepareImported(prepared.value.imported, { recipe: "as-is", target: flags.target });
   const regions = findRegions(plain.ok ? plain.value.graph : prepared.value.imported.graph);
-  const rows = (await prepared.value.target.emit(prepared.value.graph)).rows;
+  const [{ target, graph }] = prepared.value.forms;
+  const rows = (await target.emit(graph)).rows;
   progress.stop();
   if (flags.json === true) printJson({ ok: true, ...explanation(prepared.value, regions, rows) });
   else printExplanation(prepared.value, regions, rows, flags.kernels === true);
@@ -59,12 +60,12 @@ function explanation(
   regions: Regions,
   rows: readonly KernelRow[],
 ): Readonly<Record<string, unknown>> {
-  const { imported, graph, log, recipe, target, diagnostics } = prepared;
+  const { imported, graph, log, recipe, forms, diagnostics } = prepared;
   return {
     name: graph.name,
     format: imported.format,
     recipe: recipe.name,
-    target: target.name,
+    target: forms.map(({ target }) => target.name).join(","),
     inputs: graph.inputs.map(({ name, value }) => ({ name, type: printType(typeOf(graph, value)) })),
     outputs: graph.outputs.map(({ name, value }) => ({ name, type: printType(typeOf(graph, value)) })),
     symbols: graph.symbols,

@@ -22,7 +22,11 @@ export interface ModelOptions {
 export function addModelOptions(command: Command): Command {
   return command
     .option("--recipe <name|file>", `recipe: ${builtinRecipes.join(", ")}, or a .jsonc file`, "as-is")
-    .option("--target <name>", `target: ${targets.map(({ name }) => name).join(", ")}`, "wasm")
+    .option(
+      "--target <names>",
+      `targets of the artifact, with commas: ${targets.map(({ name }) => name).join(", ")}`,
+      "wasm",
+    )
     .option(
       "--bind <symbols>",
       "extents of the model's symbols: batch=1,seq=1..256 (a range stays dynamic)",

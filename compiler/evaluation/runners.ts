@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { LoadOptions, Model } from "../../runtime/wasm/api.ts";
+import type { LoadOptions, Model } from "../../runtime/api.ts";
 import { writeArtifact } from "../../targets/artifact/write.ts";
 import type { ArtifactFile } from "../../targets/target.ts";
 import { InvariantError } from "../diagnostics.ts";

@@ -13,7 +13,7 @@ import { compileModel, type CompileResult } from "../../compiler/driver.ts";
 import { formatDiagnostic, success } from "../../compiler/diagnostics.ts";
 import { progressView } from "../../compiler/commands/progress.ts";
 import { floatTensor } from "../../compiler/ir/tensor.ts";
-import type { Model } from "../../runtime/wasm/api.ts";
+import type { Model } from "../../runtime/api.ts";
 import { calibrationLines } from "./calibration_lines.ts";
 import { drawLine, lineHeight, readAlphabet, readBestPath, textWidth } from "./text_line.ts";
 

@@ -1,27 +1,25 @@
-/** Loads an artifact: fetches kernels and weights, instantiates, and gives the model. */
+/** Loads an artifact's WebAssembly: fetches kernels and weights, instantiates, and gives the model. */
 
-import type { LoadOptions, Model, Progress } from "./api.ts";
+import type { LoadOptions, Model } from "../api.ts";
+import { folderOf, readBytes } from "../read.ts";
+import { readWeights, weightsBytes } from "../weights.ts";
 import { createModel } from "./model.ts";
 import { hasRelaxedSimd } from "./probe.ts";
-import { readBytes, readInto } from "./read.ts";
 import type { ModelSpec } from "./spec.ts";
 
 /** Loads the model that `spec` describes from the folder `home`. Rejects with an Error that says what is wrong. */
 export async function loadModel(spec: ModelSpec, home: string | URL, options: LoadOptions = {}): Promise<Model> {
-  const { target = "auto", variant = "auto", signal, onProgress, verify = true } = options;
-  if (target !== "auto" && target !== "wasm") {
-    throw new TypeError(`This artifact has the target "wasm", not "${target}"`);
-  }
-  if (variant !== "auto" && !Object.hasOwn(spec.kernels, variant)) {
-    throw new TypeError(`Variants are "simd128" and "relaxed", not "${variant}"`);
-  }
+  const { variant = "auto", signal } = options;
+  const best = hasRelaxedSimd() ? "relaxed" : "simd128";
+  const chosen = (["simd128", "relaxed"] as const).find((name) => name === (variant === "auto" ? best : variant));
+  if (chosen === undefined) throw new TypeError(`Variants are "simd128" and "relaxed", not "${variant}"`);
   signal?.throwIfAborted();
-  const base = options.base === undefined ? home : folderUrl(new URL(options.base, home));
-  const chosen = variant === "auto" ? (hasRelaxedSimd() ? "relaxed" : "simd128") : variant;
+  const base = folderOf(home, options.base);
   const memory = allocate(spec);
+  const weights = new Uint8Array(memory.buffer, spec.weightsAddress, weightsBytes(spec.weights));
   const [module] = await Promise.all([
     readBytes(new URL(spec.kernels[chosen], base), signal).then((bytes) => compile(bytes, chosen)),
-    readWeights(spec, base, memory, verify, signal, onProgress),
+    readWeights(spec.weights, base, weights, options),
   ]);
   signal?.throwIfAborted();
   const instance = await WebAssembly.instantiate(module, { env: { memory } });
@@ -31,11 +29,6 @@ export async function loadModel(spec: ModelSpec, home: string | URL, options: Lo
     variant: chosen,
     readSelfTest: () => readBytes(new URL(spec.selfTest, base)),
   });
-}
-
-/** Relative names count from a folder only where its URL ends in a slash. */
-function folderUrl(url: URL): URL {
-  return url.pathname.endsWith("/") ? url : new URL(`${url.pathname.split("/").pop()}/`, url);
 }
 
 function allocate(spec: ModelSpec): WebAssembly.Memory {
@@ -58,23 +51,4 @@ async function compile(bytes: Uint8Array<ArrayBuffer>, variant: string): Promise
       { cause },
     );
   }
-}
-
-async function readWeights(
-  spec: ModelSpec,
-  base: string | URL,
-  memory: WebAssembly.Memory,
-  verify: boolean,
-  signal: AbortSignal | undefined,
-  onProgress: ((progress: Progress) => void) | undefined,
-): Promise<void> {
-  const { file, address, bytes: total, sha256 } = spec.weights;
-  const weights = new Uint8Array(memory.buffer, address, total);
-  const url = new URL(file, base);
-  await readInto(url, weights, signal, (loaded) => onProgress?.({ loaded, total }));
-  // Pages that are not secure contexts have no digest; the length was checked all the same.
-  if (!verify || globalThis.crypto?.subtle === undefined) return;
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", weights));
-  const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  if (hex !== sha256) throw new Error(`${url} is damaged, or of another build of the model: its SHA-256 differs`);
 }

@@ -1,7 +1,9 @@
 /** A model on the device: buffers, pipelines and bind groups, made once; then one command encoder a run. */
 
+import { extentAt } from "../shapes.ts";
 import { checked, usage } from "./device.ts";
 import type { Count, GpuPort, GpuSpec } from "./spec.ts";
+import type { ChosenShader } from "./variants.ts";
 
 type Symbols = Readonly<Record<string, number>>;
 
@@ -18,12 +20,6 @@ export interface GpuProgram {
 
 /** Pipelines by shader text: graphs that share kernels share them on one device. */
 export type PipelineCache = Map<string, Promise<GPUComputePipeline>>;
-
-/** The variant of a kernel that runs here. */
-export interface ChosenShader {
-  readonly variant: number;
-  readonly text: string;
-}
 
 /** Makes everything ready to run. `weights` holds weights.bin, `shaders` the chosen text of each kernel. */
 export async function createProgram(
@@ -87,12 +83,14 @@ function buildProgram(
     ];
     return device.createBindGroup({ layout: pipelines[kernel].getBindGroupLayout(0), entries });
   });
-  const spans = spec.outputs.map((port) => spanOf(port));
-  const readBytes = spans.reduce((sum, { bytes }) => sum + bytes, 0);
-  const staging = make("outputs", readBytes, usage.copyTarget | usage.mapRead);
+  const staging = make(
+    "outputs",
+    spec.outputs.reduce((sum, port) => sum + spanOf(port, port.bounds).bytes, 0),
+    usage.copyTarget | usage.mapRead,
+  );
   const memories = { arena, states, weights };
 
-  const encode = (values: Symbols) => {
+  const encode = (values: Symbols, spans: readonly Span[]) => {
     const encoder = device.createCommandEncoder();
     const pass = encoder.beginComputePass();
     spec.steps.forEach(({ kernel, workgroups }, index) => {
@@ -115,9 +113,12 @@ function buildProgram(
     run: async (values, before) => {
       before(device.queue, arena);
       if (names.length > 0) device.queue.writeBuffer(symbols, 0, Int32Array.from(names, (name) => values[name]));
-      device.queue.submit([encode(values)]);
-      await staging.mapAsync(usage.mapRead);
-      const words = new Uint32Array(staging.getMappedRange().slice(0));
+      const spans = spec.outputs.map((port) => spanOf(port, port.shape.map((extent) => extentAt(extent, values))));
+      const total = spans.reduce((sum, { bytes }) => sum + bytes, 0);
+      device.queue.submit([encode(values, spans)]);
+      if (total === 0) return spans.map(() => new Uint32Array(0));
+      await staging.mapAsync(usage.mapRead, 0, total);
+      const words = new Uint32Array(staging.getMappedRange(0, total).slice(0));
       staging.unmap();
       let at = 0;
       return spans.map(({ bytes }) => words.slice(at / 4, (at += bytes) / 4));
@@ -134,12 +135,19 @@ function buildProgram(
 const narrow: Readonly<Record<string, number>> = { bool: 1, u8: 1, i8: 1, u16: 2, i16: 2, f16: 2, bf16: 2 };
 const wide: Readonly<Record<string, number>> = { i64: 8, u64: 8, f64: 8 };
 
-/** Bytes that a port takes in its memory, from the word that it starts in. */
-function spanOf({ element, bounds, memory, address }: GpuPort): { readonly start: number; readonly bytes: number } {
-  const count = bounds.reduce((size, extent) => size * extent, 1);
+/** Bytes of a memory. */
+interface Span {
+  readonly start: number;
+  readonly bytes: number;
+}
+
+/** What a port of this shape takes of its memory: from its first entry to its last, in whole words. */
+function spanOf({ element, bounds, memory, address }: GpuPort, shape: readonly number[]): Span {
+  const start = memory === "weights" ? address : 4 * address;
+  if (shape.includes(0)) return { start, bytes: 0 };
+  const last = shape.reduce((index, extent, axis) => index * bounds[axis] + extent - 1, 0);
   const packed = memory === "weights" ? narrow[element] : undefined;
-  const bytes = Math.ceil((count * (packed ?? wide[element] ?? 4)) / 4) * 4;
-  return { start: memory === "weights" ? address : 4 * address, bytes };
+  return { start, bytes: Math.ceil(((last + 1) * (packed ?? wide[element] ?? 4)) / 4) * 4 };
 }
 
 export function countAt(count: Count, symbols: Symbols): number {

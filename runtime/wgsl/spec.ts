@@ -1,19 +1,14 @@
-/** What the WebGPU runtime knows of a model: written by the compiler into mod.js. */
+/** What the WebGPU runtime knows of a model. */
 
-import type { ElementName, Extent } from "../wasm/api.ts";
+import type { BaseSpec, BorderSpec } from "../spec.ts";
 
 /** A number that follows from the symbols: a constant, a symbol, or `[operator, x, y]`. */
 export type Count = number | string | readonly [CountOperator, Count, Count];
 export type CountOperator = "add" | "mul" | "div" | "rem" | "min" | "max";
 
-export interface GpuPort {
-  readonly name: string;
-  readonly element: ElementName;
-  readonly shape: readonly Extent[];
-  /** Extents that the strides are made of: dense row-major over these. */
-  readonly bounds: readonly number[];
+export interface GpuPort extends BorderSpec {
   readonly memory: "arena" | "states" | "weights";
-  /** Words from the start of the arena or the states; bytes of weights.bin. */
+  /** Words from the start of the arena or the states; bytes of the weights. */
   readonly address: number;
 }
 
@@ -39,20 +34,11 @@ export interface GpuKernel {
   readonly variants: readonly (readonly string[])[];
 }
 
-export interface GpuSpec {
-  readonly name: string;
-  readonly symbols: Readonly<Record<string, { readonly min: number; readonly max: number }>>;
-  readonly inputs: readonly GpuPort[];
-  readonly outputs: readonly GpuPort[];
+export interface GpuSpec extends BaseSpec<GpuPort> {
   readonly arenaBytes: number;
   readonly statesBytes: number;
-  readonly advance: Extent;
-  readonly capacity: number | null;
-  readonly uncut: string | null;
   readonly kernels: readonly GpuKernel[];
   readonly steps: readonly GpuStep[];
-  readonly weights: { readonly file: string; readonly bytes: number; readonly sha256: string };
   /** File of all kernels, each after a line `// kernel: NAME`. */
   readonly shaders: string;
-  readonly selfTest: string;
 }

@@ -1,12 +1,12 @@
 /** Which variant of a kernel a device runs. */
 
-import type { GpuKernel } from "./spec.ts";
+import type { GpuKernel, GpuSpec } from "./spec.ts";
 
 /** Features that kernels make use of where a device has them. */
 export const usedFeatures = ["shader-f16", "subgroups"] as const;
 
 /** What the device and the engine have of what variants may need. */
-export function featuresOf(device: GPUDevice): ReadonlySet<string> {
+function featuresOf(device: GPUDevice): ReadonlySet<string> {
   const language = globalThis.navigator.gpu.wgslLanguageFeatures;
   return new Set([
     ...usedFeatures.filter((feature) => device.features.has(feature)),
@@ -14,8 +14,30 @@ export function featuresOf(device: GPUDevice): ReadonlySet<string> {
   ]);
 }
 
-/** The first variant whose needs are all there. */
-export function variantFor({ variants }: GpuKernel, features: ReadonlySet<string>): number {
+/** The variant of a kernel that runs here. */
+export interface ChosenShader {
+  readonly variant: number;
+  readonly text: string;
+}
+
+/** The variant of every kernel that the device runs; `textOf` finds its text by name. */
+export function chooseShaders(
+  spec: GpuSpec,
+  device: GPUDevice,
+  textOf: (name: string) => string | undefined,
+): readonly ChosenShader[] {
+  const features = featuresOf(device);
+  return spec.kernels.map((kernel) => {
+    const variant = variantFor(kernel, features);
+    const name = variantName(kernel.name, kernel.variants[variant]);
+    const text = textOf(name);
+    if (text === undefined) throw new Error(`${spec.shaders} is damaged: it lacks the kernel "${name}"`);
+    return { variant, text };
+  });
+}
+
+/** The first variant whose needs are all there; the last has none. */
+function variantFor({ variants }: GpuKernel, features: ReadonlySet<string>): number {
   return variants.findIndex((needs) => needs.every((feature) => features.has(feature)));
 }
 

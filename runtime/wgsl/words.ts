@@ -1,7 +1,7 @@
 /** Elements of the border as the 32-bit words of GPU memory, and back (see the contract of the compiler's storage). */
 
-import type { ElementName, NumberArray } from "../wasm/api.ts";
-import { bytesPerElement, numberAt, viewAs } from "../wasm/elements.ts";
+import type { ElementName, NumberArray } from "../api.ts";
+import { bytesPerElement, numberAt, viewAs } from "../elements.ts";
 
 /** Words of one element. */
 export function wordsPerElement(element: ElementName): number {

@@ -11,7 +11,7 @@ import { symbolic } from "../../compiler/ir/extent.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import { floatTensor } from "../../compiler/ir/tensor.ts";
 import { tensorType } from "../../compiler/ir/types.ts";
-import type { Progress } from "../../runtime/wasm/api.ts";
+import type { Progress } from "../../runtime/api.ts";
 import { artifactOf, inFolder, loadArtifact, writeModel } from "../../tests/support/artifacts.ts";
 import { fileBytes } from "./files.ts";
 import { isArtifact, refuseFolder, writeArtifact } from "./write.ts";

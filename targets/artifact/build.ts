@@ -3,8 +3,9 @@
 import type { Diagnostic } from "../../compiler/diagnostics.ts";
 import type { PassLog } from "../../compiler/recipe/apply.ts";
 import type { Recipe } from "../../compiler/recipe/schema.ts";
-import type { ArtifactFile, Emitted, Target } from "../target.ts";
-import { bundleRuntime, declarationText } from "./bundle.ts";
+import type { EmittedModel } from "../emit.ts";
+import type { ArtifactFile } from "../target.ts";
+import { bundleLoaders, declarationText, runtimeCode } from "./bundle.ts";
 import { binaryFile, fileBytes, jsonFile, sha256, textFile } from "./files.ts";
 import { manifestOf } from "./manifest.ts";
 import { makeReport, type Report } from "./report.ts";
@@ -18,7 +19,6 @@ export interface ArtifactFacts {
   /** Format of the source model. */
   readonly source: string;
   readonly recipe: Recipe;
-  readonly target: Target;
   readonly passes: readonly PassLog[];
   readonly diagnostics: readonly Diagnostic[];
   readonly metadata: Readonly<Record<string, unknown>>;
@@ -32,40 +32,46 @@ export interface Artifact {
   readonly report: Report;
 }
 
-const weightsName = "weights.bin";
 const selfTestName = "selftest.bin";
 
-export async function buildArtifact(emitted: Emitted, facts: ArtifactFacts): Promise<Artifact> {
-  const weights = weightsFile(weightsName, emitted.weights);
+export async function buildArtifact(emitted: EmittedModel, facts: ArtifactFacts): Promise<Artifact> {
+  const { targets } = emitted;
+  const weights = emitted.weights.map((part) => ({ part, file: weightsFile(part) }));
   const banner = `// ${oneLine(facts.name)}, compiled by ${facts.compiler}. Types stand in mod.d.ts.`;
-  const { entry, spec } = emitted.runtime({
-    weights: weightsName,
-    weightsSha256: sha256(weights.chunks),
-    selfTest: selfTestName,
-  });
-  const module = bundleRuntime(entry, spec, banner);
-  const bareModule = bundleRuntime(entry, {}, "");
-  const declarations = await declarationText(emitted.declarations, emitted, banner);
+  const loaders = targets.map(({ target: { name }, runtime }) => ({
+    target: name,
+    ...runtime({
+      weights: weights.filter(({ part }) => part.targets.includes(name)).map(({ part, file }) => ({
+        file: file.path,
+        offset: part.offset,
+        bytes: fileBytes(file),
+        sha256: sha256(file.chunks),
+      })),
+      selfTest: selfTestName,
+    }),
+  }));
+  const declarations = await declarationText(targets[0], banner);
   const assets = Object.entries(facts.assets).sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([path, bytes]) => binaryFile(path, bytes));
+  const kernels = targets.flatMap((target) => target.kernels);
+  const code = new Set(targets.flatMap((target) => target.code));
   const report = makeReport(emitted, {
     name: facts.name,
     source: facts.source,
     recipe: facts.recipe.name,
-    target: facts.target.name,
     passes: facts.passes,
     diagnostics: facts.diagnostics,
     codeBytes: Object.fromEntries(
-      emitted.kernels.filter(({ path }) => path.endsWith(".wasm")).map((file) => [file.path, fileBytes(file)]),
+      kernels.filter(({ path }) => code.has(path)).map((file) => [file.path, fileBytes(file)]),
     ),
-    runtimeBytes: new TextEncoder().encode(bareModule).byteLength,
+    runtimeBytes: new TextEncoder().encode(runtimeCode(loaders)).byteLength,
   });
   const files = [
     jsonFile("package.json", packageJson(facts.name)),
-    textFile("mod.js", module),
+    textFile("mod.js", bundleLoaders(loaders, banner)),
     textFile("mod.d.ts", declarations),
-    ...emitted.kernels,
-    weights,
+    ...kernels,
+    ...weights.map(({ file }) => file),
     binaryFile(selfTestName, facts.selfTest),
     jsonFile("report.json", report),
     textFile("report.html", reportHtml(report)),
@@ -76,7 +82,6 @@ export async function buildArtifact(emitted: Emitted, facts: ArtifactFacts): Pro
     compiler: facts.compiler,
     source: facts.source,
     recipe: facts.recipe,
-    target: { name: facts.target.name, variants: facts.target.capabilities.variants },
     metadata: facts.metadata,
     files,
   });

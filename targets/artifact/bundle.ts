@@ -1,7 +1,7 @@
 /** mod.js and mod.d.ts: the runtime with one model's facts, as one file without imports. */
 
 import { readFile } from "node:fs/promises";
-import { dirname } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 import { InvariantError } from "../../compiler/diagnostics.ts";
@@ -12,18 +12,33 @@ const nodeFiles = `import("node:fs/promises")`;
 // Bundlers of web pages must leave the import alone: it only runs in Node and Deno.
 const nodeFilesIgnored = `import(/* webpackIgnore: true *//* @vite-ignore */"node:fs/promises")`;
 
-/** The module's text: banner, then the minified runtime with `spec` in it. */
-export function bundleRuntime(entry: URL, spec: unknown, banner: string): string {
-  const path = fileURLToPath(entry);
+/** A target's runtime: a module that exports `loadModel(spec, home, options)`, and the model's spec. */
+export interface BundledLoader {
+  readonly target: string;
+  readonly entry: URL;
+  readonly spec: unknown;
+}
+
+const runtimeFolder = fileURLToPath(new URL("../../runtime/", import.meta.url));
+
+/** The module's text: banner, then the minified runtimes with the specs in them. */
+export function bundleLoaders(loaders: readonly BundledLoader[], banner: string): string {
   const contents = [
-    `import { loadModel } from ${JSON.stringify(path)};`,
+    `import { loadFirst } from "./pick.ts";`,
     `import type { LoadOptions } from "./api.ts";`,
-    `const spec = ${JSON.stringify(spec)};`,
-    `export function load(options?: LoadOptions) { return loadModel(spec, import.meta.url, options); }`,
+    ...loaders.map(({ entry }, index) =>
+      `import { loadModel as load${index} } from ${JSON.stringify(fileURLToPath(entry))};`
+    ),
+    ...loaders.map(({ spec }, index) => `const spec${index} = ${JSON.stringify(spec)};`),
+    "export function load(options?: LoadOptions) { return loadFirst([",
+    ...loaders.map(({ target }, index) =>
+      `{ target: "${target}", load: (given: LoadOptions) => load${index}(spec${index}, import.meta.url, given) },`
+    ),
+    "], options); }",
   ].join("\n");
   // A build of its own process: no service stays behind, and builds may overlap.
   const result = esbuild.buildSync({
-    stdin: { contents, resolveDir: dirname(path), loader: "ts", sourcefile: "mod.ts" },
+    stdin: { contents, resolveDir: runtimeFolder, loader: "ts", sourcefile: "mod.ts" },
     bundle: true,
     format: "esm",
     minify: true,
@@ -36,6 +51,11 @@ export function bundleRuntime(entry: URL, spec: unknown, banner: string): string
   const [{ text }] = result.outputFiles;
   if (!text.includes(nodeFiles)) throw new InvariantError("The bundled runtime does not read files", "emit");
   return `${banner}\n${text.replaceAll(nodeFiles, nodeFilesIgnored)}`;
+}
+
+/** The runtimes without any model's facts. */
+export function runtimeCode(loaders: readonly BundledLoader[]): string {
+  return bundleLoaders(loaders.map((loader) => ({ ...loader, spec: {} })), "");
 }
 
 const arrayTypes: Readonly<Record<ElementType, string>> = {
@@ -63,7 +83,6 @@ const outputTypes: Readonly<Record<ElementType, string>> = {
 
 /** The declarations: those of the runtime, then this model's own inputs and outputs. */
 export async function declarationText(
-  declarations: URL,
   borders: { readonly inputs: readonly BorderEntry[]; readonly outputs: readonly BorderEntry[] },
   banner: string,
 ): Promise<string> {
@@ -71,7 +90,7 @@ export async function declarationText(
     `  readonly ${JSON.stringify(name)}: ${type}<${types[element]}>;`;
   return [
     banner,
-    (await readFile(declarations, "utf8")).trimEnd(),
+    (await readFile(join(runtimeFolder, "api.ts"), "utf8")).trimEnd(),
     "",
     "/** Inputs of this model. */",
     "export interface Inputs {",

@@ -4,7 +4,8 @@ import type { Diagnostic } from "../../compiler/diagnostics.ts";
 import { typeOf } from "../../compiler/ir/graph.ts";
 import { printType } from "../../compiler/ir/types.ts";
 import type { PassLog } from "../../compiler/recipe/apply.ts";
-import type { Emitted } from "../target.ts";
+import type { EmittedModel, EmittedTarget } from "../emit.ts";
+import type { MemoryReport } from "../target.ts";
 import { type Sizes, sizesOf } from "./sizes.ts";
 
 export interface NodeRow {
@@ -15,15 +16,21 @@ export interface NodeRow {
   readonly weightBytes: number;
 }
 
+/** What one target runs. */
+export interface TargetReport {
+  readonly name: string;
+  readonly memory: MemoryReport;
+  readonly nodes: readonly NodeRow[];
+}
+
 export interface Report {
   readonly name: string;
   readonly source: string;
   readonly recipe: string;
-  readonly target: string;
+  /** Weights that one device fetches: those of the first target. */
   readonly sizes: Sizes;
   readonly code: { readonly bytes: Readonly<Record<string, number>>; readonly runtimeBytes: number };
-  readonly memory: Emitted["memory"];
-  readonly nodes: readonly NodeRow[];
+  readonly targets: readonly TargetReport[];
   readonly passes: readonly PassLog[];
   readonly diagnostics: readonly Diagnostic[];
 }
@@ -32,7 +39,6 @@ export interface ReportFacts {
   readonly name: string;
   readonly source: string;
   readonly recipe: string;
-  readonly target: string;
   readonly passes: readonly PassLog[];
   readonly diagnostics: readonly Diagnostic[];
   /** Bytes of each file of code, by path. */
@@ -40,15 +46,22 @@ export interface ReportFacts {
   readonly runtimeBytes: number;
 }
 
-export function makeReport(emitted: Emitted, facts: ReportFacts): Report {
-  const { graph, weights, rows, memory } = emitted;
+export function makeReport(emitted: EmittedModel, facts: ReportFacts): Report {
   return {
     name: facts.name,
     source: facts.source,
     recipe: facts.recipe,
-    target: facts.target,
-    sizes: sizesOf(graph, weights),
+    sizes: sizesOf(emitted.targets[0].graph, emitted.targets[0].weights),
     code: { bytes: facts.codeBytes, runtimeBytes: facts.runtimeBytes },
+    targets: emitted.targets.map(targetReport),
+    passes: facts.passes,
+    diagnostics: facts.diagnostics,
+  };
+}
+
+function targetReport({ target, graph, rows, memory }: EmittedTarget): TargetReport {
+  return {
+    name: target.name,
     memory,
     nodes: rows.map((row) => ({
       nodes: row.origin,
@@ -57,7 +70,5 @@ export function makeReport(emitted: Emitted, facts: ReportFacts): Report {
       kernel: row.kernel,
       weightBytes: row.weightBytes,
     })),
-    passes: facts.passes,
-    diagnostics: facts.diagnostics,
   };
 }

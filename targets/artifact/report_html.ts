@@ -1,7 +1,7 @@
 /** report.html: the report as one page that needs nothing beside it. */
 
 import { formatDiagnostic } from "../../compiler/diagnostics.ts";
-import type { Report } from "./report.ts";
+import type { Report, TargetReport } from "./report.ts";
 
 function escape(text: string): string {
   return text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
@@ -37,7 +37,8 @@ rect:hover { fill: #f59e0b; }`;
 
 /** The page. Equal reports give equal text. */
 export function reportHtml(report: Report): string {
-  const title = `${report.name}: ${report.recipe} for ${report.target}`;
+  const targets = report.targets.map(({ name }) => name).join(" and ");
+  const title = `${report.name}: ${report.recipe} for ${targets}`;
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -45,18 +46,17 @@ export function reportHtml(report: Report): string {
 <title>${escape(title)}</title>
 <style>${style}</style>
 <h1>${escape(report.name)}</h1>
-<p class="dim">${escape(report.source)} model, recipe ${escape(report.recipe)}, target ${escape(report.target)}</p>
+<p class="dim">${escape(report.source)} model, recipe ${escape(report.recipe)}, target ${escape(targets)}</p>
 ${facts(report)}
 ${formats(report)}
 ${diagnostics(report)}
 ${passes(report)}
-${nodes(report)}
-${memory(report)}
+${report.targets.map((target) => nodes(target) + memory(target)).join("\n")}
 </html>
 `;
 }
 
-function facts({ sizes, code, memory, nodes }: Report): string {
+function facts({ sizes, code, targets: [{ memory, nodes }] }: Report): string {
   const largestCode = Math.max(0, ...Object.values(code.bytes));
   const list: [string, string][] = [
     [formatBytes(sizes.weightBytes), "weights"],
@@ -114,8 +114,8 @@ function declines(list: Report["passes"][number]["declined"]): string {
   return `<details><summary>show</summary>${lines.join("<br>")}</details>`;
 }
 
-function nodes(report: Report): string {
-  const rows = report.nodes.map((row, index) => [
+function nodes({ name, nodes }: TargetReport): string {
+  const rows = nodes.map((row, index) => [
     String(index),
     escape(row.nodes.join(", ")),
     escape(row.ops.join(", ")),
@@ -124,10 +124,10 @@ function nodes(report: Report): string {
     row.weightBytes === 0 ? "" : row.weightBytes.toLocaleString("en"),
   ]);
   const head = ["", "Source nodes", "Ops", "Result", "Kernel", "Weight bytes"];
-  return `<h2>Kernel calls, in order</h2>${table(head, rows, [0, 5])}`;
+  return `<h2>Kernel calls of ${escape(name)}, in order</h2>${table(head, rows, [0, 5])}`;
 }
 
-function memory({ memory }: Report): string {
+function memory({ name, memory }: TargetReport): string {
   const steps = Math.max(1, ...memory.buffers.map(({ end }) => end + 1)) + 1;
   const base = memory.buffers.reduce((low, { address }) => Math.min(low, address), Infinity);
   const height = Math.max(1, memory.arenaBytes);
@@ -139,7 +139,7 @@ function memory({ memory }: Report): string {
       escape(id)
     }: ${bytes} bytes, steps ${start} to ${end}</title></rect>`;
   });
-  return `<h2>Memory of values</h2>
+  return `<h2>Memory of values, ${escape(name)}</h2>
 <p class="dim">Time runs to the right, addresses downwards. ${formatBytes(memory.arenaBytes)} planned, ${
     formatBytes(memory.peakBytes)
   } live at the peak, ${formatBytes(memory.unsharedBytes)} without sharing; weights ${

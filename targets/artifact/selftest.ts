@@ -16,7 +16,7 @@ import {
   type TypedArray,
 } from "../../compiler/numeric/element.ts";
 import { InvariantError } from "../../compiler/diagnostics.ts";
-import type { TestHeader, TestOutput, TestTensor } from "../../runtime/wasm/selftest.ts";
+import type { TestHeader, TestOutput, TestTensor } from "../../runtime/selftest.ts";
 import { alignUp } from "../plan/memory.ts";
 import { perturb } from "./perturb.ts";
 import { type Deviation, type Deviations, deviations, toleranceOf } from "./tolerance.ts";

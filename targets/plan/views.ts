@@ -25,6 +25,11 @@ export interface PartView {
   readonly offset: number;
 }
 
+/** Whether a node needs no kernel. Views that a state is written through still need theirs. */
+export function isPureView(node: Node, graph: Graph): boolean {
+  return node.op !== "append" && node.op !== "writeState" && viewsOf(node, graph) !== undefined;
+}
+
 /** What the parts of a node's (only) output are views of; undefined when the node must compute or move something. */
 export function viewsOf(node: Node, graph: Graph): readonly PartView[] | undefined {
   switch (node.op) {

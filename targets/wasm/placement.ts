@@ -1,28 +1,17 @@
 /** Places everything that a program keeps in its linear memory: weights, states, and the arena that values share. */
 
-import { fail, InvariantError } from "../../compiler/diagnostics.ts";
-import { bytesOf, type ElementType } from "../../compiler/numeric/element.ts";
-import type { Extent } from "../../compiler/ir/extent.ts";
+import { fail, InvariantError, present } from "../../compiler/diagnostics.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { ValueName } from "../../compiler/ir/node.ts";
-import { tensorParts, type TensorRole } from "../../compiler/ir/tensor.ts";
+import type { TensorRole } from "../../compiler/ir/tensor.ts";
+import type { Borders } from "../plan/borders.ts";
 import { alignUp, type Lifetime, planMemory } from "../plan/memory.ts";
 import { partBytes, partKey, partsOfType } from "../plan/parts.ts";
 import type { Storage, StorageOf } from "../plan/storage.ts";
+import { placeWeights, type WeightOperand, weightsEnd } from "../plan/weights.ts";
 import { type Region, regionOutputs } from "../region.ts";
+import type { WeightEntry } from "../target.ts";
 import type { KernelOperand, WasmKernel } from "./kernel.ts";
-
-/** A run of bytes in weights.bin. */
-export interface PlacedWeights {
-  readonly key: string;
-  /** The constant value that it came from. */
-  readonly value: ValueName;
-  /** `data`, `codes`, ... for arrays as they are; otherwise the packed layout with its numbers. */
-  readonly layout: string;
-  /** From the start of weights.bin. */
-  readonly offset: number;
-  readonly bytes: Uint8Array<ArrayBuffer>;
-}
 
 export interface PlacedState {
   readonly name: string;
@@ -49,8 +38,8 @@ export interface MemoryMap {
 
 /** The first bytes stay unused, so that no address is 0. */
 const firstAddress = 64;
-/** Weights start on cache lines. */
-const weightAlignment = 64;
+/** States and values start on cache lines. */
+const blockAlignment = 64;
 const pageBytes = 65536;
 /** Kernels may read 15 bytes past a part. */
 const readSlack = 16;
@@ -62,23 +51,9 @@ export interface KernelCall {
   readonly functionName: string;
 }
 
-/** One array of a graph's inputs or outputs. */
-export interface BorderPart {
-  readonly name: string;
-  readonly value: ValueName;
-  readonly part: TensorRole;
-  readonly element: ElementType;
-  readonly shape: readonly Extent[];
-}
-
-export interface Borders {
-  readonly inputs: readonly BorderPart[];
-  readonly outputs: readonly BorderPart[];
-}
-
 /** Where everything lies. */
 export interface Placement {
-  readonly weights: readonly PlacedWeights[];
+  readonly weights: readonly WeightEntry[];
   readonly states: readonly PlacedState[];
   readonly memory: MemoryMap;
   readonly addressOf: (value: ValueName, part: TensorRole) => number;
@@ -86,19 +61,20 @@ export interface Placement {
   readonly addressOfOperand: (operand: KernelOperand, step: number, index: number) => number;
 }
 
-/** Places the memory of a program. Throws DiagnosticError when it does not fit 32-bit addresses. */
+/** Places the memory of a program, its weights behind those that stand `before`. Throws DiagnosticError when it does not fit 32-bit addresses. */
 export function placeMemory(
   graph: Graph,
   calls: readonly KernelCall[],
   borders: Borders,
   storage: StorageOf,
+  before: readonly WeightEntry[],
 ): Placement {
-  const weights = placeWeights(graph, calls, borders, storage);
-  const weightsBytes = weights.reduce((end, { offset, bytes }) => Math.max(end, offset + bytes.byteLength), 0);
-  const statesBase = alignUp(firstAddress + weightsBytes + readSlack, weightAlignment);
+  const weights = placeWeights(graph, weightOperands(calls, borders), storage, before);
+  const weightsBytes = weightsEnd(weights);
+  const statesBase = alignUp(firstAddress + weightsBytes + readSlack, blockAlignment);
   const states = placeStates(graph, statesBase);
   const statesEnd = states.reduce((end, { address, bytes }) => Math.max(end, address + bytes), statesBase);
-  const arenaBase = alignUp(statesEnd + readSlack, weightAlignment);
+  const arenaBase = alignUp(statesEnd + readSlack, blockAlignment);
   const lifetimes = bufferLifetimes(calls, borders, storage);
   const plan = planMemory(lifetimes);
   const pages = Math.ceil((arenaBase + plan.bytes + readSlack) / pageBytes);
@@ -124,7 +100,7 @@ export function placeMemory(
 }
 
 function addressing(
-  weights: readonly PlacedWeights[],
+  weights: readonly WeightEntry[],
   states: readonly PlacedState[],
   buffer: (key: string) => number,
   storage: StorageOf,
@@ -159,44 +135,13 @@ function addressing(
   };
 }
 
-/** Constants in the order in which kernels first read them, each once. */
-function placeWeights(
-  graph: Graph,
-  calls: readonly KernelCall[],
-  borders: Borders,
-  storage: StorageOf,
-): readonly PlacedWeights[] {
-  const placed = new Map<string, PlacedWeights>();
-  let end = 0;
-  const place = (key: string, value: ValueName, layout: string, make: () => Uint8Array<ArrayBuffer>) => {
-    if (placed.has(key)) return;
-    const bytes = make();
-    const offset = alignUp(end, weightAlignment);
-    placed.set(key, { key, value, layout, offset, bytes });
-    end = offset + bytes.byteLength;
-  };
-  const placeValue = (value: ValueName, part: TensorRole) => {
-    const found = storage(value, part);
-    if (found.kind !== "constant") return;
-    place(partKey(found.hash, found.part), value, found.part, () => constantBytes(graph, found.hash, found.part));
-  };
+function* weightOperands(calls: readonly KernelCall[], borders: Borders): Iterable<WeightOperand> {
   for (const { kernel } of calls) {
     for (const operand of kernel.operands) {
-      if (operand.kind === "value") placeValue(operand.value, operand.part);
-      if (operand.kind === "weights") {
-        const { key, value, layout, pack } = operand.weights;
-        place(key, value, layout, pack);
-      }
+      if (operand.kind === "value" || operand.kind === "weights") yield operand;
     }
   }
-  for (const { value, part } of borders.outputs) placeValue(value, part);
-  return [...placed.values()];
-}
-
-function constantBytes(graph: Graph, hash: string, part: TensorRole): Uint8Array<ArrayBuffer> {
-  const found = tensorParts(graph.constants.get(hash)).find(({ role }) => role === part);
-  if (found === undefined) throw new InvariantError(`Constant ${hash} has no ${part}`);
-  return bytesOf(found.tensor.data);
+  for (const { value, part } of borders.outputs) yield { kind: "value", value, part };
 }
 
 function placeStates(graph: Graph, base: number): readonly PlacedState[] {
@@ -249,11 +194,6 @@ function bufferLifetimes(
   });
   for (const { value, part } of borders.outputs) touch(value, part, calls.length, false);
   return [...lifetimes.values()];
-}
-
-function present<T>(value: T | undefined, what: string): T {
-  if (value === undefined) throw new InvariantError(`${what} was not placed`);
-  return value;
 }
 
 function tooLarge(pages: number): never {

@@ -2,25 +2,18 @@
 
 import type { ElementType } from "../../compiler/numeric/element.ts";
 import { type Extent, shapeBound } from "../../compiler/ir/extent.ts";
-import { freshName, type Graph, typeOf } from "../../compiler/ir/graph.ts";
+import { freshName, type Graph } from "../../compiler/ir/graph.ts";
 import type { ValueName } from "../../compiler/ir/node.ts";
 import type { TensorRole } from "../../compiler/ir/tensor.ts";
 import { dropDeadNodes } from "../plan/live.ts";
-import { partsOfType } from "../plan/parts.ts";
+import { type BorderPart, bordersOf } from "../plan/borders.ts";
 import { type CanFuseEpilogue, formRegions } from "../plan/regions.ts";
 import { storageOf } from "../plan/storage.ts";
-import { viewsOf } from "../plan/views.ts";
+import { isPureView } from "../plan/views.ts";
 import { type Region, regionOrigin, regionOutputs } from "../region.ts";
+import type { WeightEntry } from "../target.ts";
 import type { SelectContext, WasmKernel } from "./kernel.ts";
-import {
-  type BorderPart,
-  type Borders,
-  type KernelCall,
-  type MemoryMap,
-  type PlacedState,
-  type PlacedWeights,
-  placeMemory,
-} from "./placement.ts";
+import { type KernelCall, type MemoryMap, type PlacedState, placeMemory } from "./placement.ts";
 
 /** One call of a kernel function. */
 export interface WasmStep {
@@ -49,7 +42,7 @@ export interface WasmProgram {
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
   readonly states: readonly PlacedState[];
-  readonly weights: readonly PlacedWeights[];
+  readonly weights: readonly WeightEntry[];
   readonly memory: MemoryMap;
 }
 
@@ -59,14 +52,23 @@ export interface KernelChoice {
   readonly selectKernel: (region: Region, context: SelectContext) => WasmKernel;
 }
 
-/** Lowers a graph. Throws DiagnosticError when the model does not fit a 32-bit memory. */
-export function lowerWasm(source: Graph, choice: KernelChoice): WasmProgram {
+/**
+ * Lowers a graph, its weights behind those that stand `before`. Throws DiagnosticError when the model does not fit a
+ * 32-bit memory.
+ */
+export function lowerWasm(source: Graph, choice: KernelChoice, before: readonly WeightEntry[] = []): WasmProgram {
   const graph = dropDeadNodes(source);
   const regions = formRegions(graph, choice.canFuseEpilogue).filter(({ main }) => !isPureView(main, graph));
   const context: SelectContext = { graph, symbols: graph.symbols };
   const calls = nameFunctions(regions.map((region) => ({ region, kernel: choice.selectKernel(region, context) })));
-  const borders = borderParts(graph);
-  const { weights, states, memory, addressOf, addressOfOperand } = placeMemory(graph, calls, borders, storageOf(graph));
+  const borders = bordersOf(graph);
+  const { weights, states, memory, addressOf, addressOfOperand } = placeMemory(
+    graph,
+    calls,
+    borders,
+    storageOf(graph),
+    before,
+  );
   const port = (border: BorderPart): Port => ({
     ...border,
     bounds: shapeBound(border.shape, graph.symbols),
@@ -86,11 +88,6 @@ export function lowerWasm(source: Graph, choice: KernelChoice): WasmProgram {
   };
 }
 
-/** Views that a state is written through still need their kernel. */
-function isPureView(main: Region["main"], graph: Graph): boolean {
-  return main.op !== "append" && main.op !== "writeState" && viewsOf(main, graph) !== undefined;
-}
-
 /** Kernels of one id share one function, named after the source node that used it first. */
 function nameFunctions(
   chosen: readonly { readonly region: Region; readonly kernel: WasmKernel }[],
@@ -106,14 +103,4 @@ function nameFunctions(
     }
     return { region, kernel, functionName };
   });
-}
-
-function borderParts(graph: Graph): Borders {
-  const partsOf = (entry: { readonly name: string; readonly value: ValueName }): readonly BorderPart[] =>
-    partsOfType(typeOf(graph, entry.value)).map((type) => ({
-      ...type,
-      name: type.part === "data" || type.part === "codes" ? entry.name : `${entry.name}.${type.part}`,
-      value: entry.value,
-    }));
-  return { inputs: graph.inputs.flatMap(partsOf), outputs: graph.outputs.flatMap(partsOf) };
 }

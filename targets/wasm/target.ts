@@ -6,16 +6,18 @@ import type { Node } from "../../compiler/ir/node.ts";
 import { elementTypes } from "../../compiler/numeric/element.ts";
 import { formatBits, formatName, intFormat, nf4 } from "../../compiler/numeric/number_format.ts";
 import type { QuantScheme } from "../../compiler/numeric/scheme.ts";
+import { kernelStem } from "../plan/names.ts";
+import { selfTestDiagnostics } from "../plan/self_test.ts";
 import { regionOrigin, regionOutputs } from "../region.ts";
 import type { ArtifactFile, EmitOptions, Emitted, KernelRow, Target, Unsupported } from "../target.ts";
 import { type WasmVariant, wasmVariants } from "./kernel.ts";
-import { channelsLast } from "./legalize/channels_last.ts";
-import { transposedConvPhases } from "./legalize/transposed_conv.ts";
+import { channelsLast } from "../legalize/channels_last.ts";
+import { transposedConvPhases } from "../legalize/transposed_conv.ts";
 import { mathLibrary } from "./math/library.ts";
 import { assemble, moduleText } from "./module.ts";
 import { type KernelChoice, lowerWasm, type WasmProgram, type WasmStep } from "./program.ts";
 import { canFuseEpilogue, selectKernel } from "./select.ts";
-import { plainBorders } from "./plain_borders.ts";
+import { plainBorders } from "../legalize/plain_borders.ts";
 import { instantiate } from "./run_program.ts";
 import { modelSpec } from "./spec.ts";
 
@@ -44,6 +46,7 @@ export const wasmTarget: Target = {
   },
   legalize: [plainBorders, transposedConvPhases, channelsLast],
   supports,
+  weights: (graph) => lowerWasm(graph, wasmKernels).weights,
   emit,
 };
 
@@ -52,15 +55,15 @@ function supports(_node: Node, { format }: QuantScheme): true | Unsupported {
   return { reason: `codes of ${formatName(format)} are wider than ${widestCode} bits`, nearest: "int16" };
 }
 
-async function emit(graph: Graph, { onProgress }: EmitOptions = {}): Promise<Emitted> {
+async function emit(graph: Graph, { onProgress, shared }: EmitOptions = {}): Promise<Emitted> {
   const report = (stage: string, fraction: number) => {
     onProgress?.({ stage, fraction });
     // Assembling holds the thread; this lets progress be drawn.
     return new Promise((resolve) => setTimeout(resolve, 0));
   };
   await report("plan kernels", 0);
-  const program = lowerWasm(graph, wasmKernels);
-  const stem = `kernels/${fileStem(graph.name)}`;
+  const program = lowerWasm(graph, wasmKernels, shared);
+  const stem = kernelStem(graph.name);
   const kernels: ArtifactFile[] = [];
   const modules: AssembledVariant[] = [];
   for (const [index, variant] of wasmVariants.entries()) {
@@ -68,7 +71,7 @@ async function emit(graph: Graph, { onProgress }: EmitOptions = {}): Promise<Emi
     const text = moduleText(program, variant, mathLibrary);
     const bytes = assemble(text, variant);
     modules.push({ variant, bytes });
-    kernels.push({ path: `${stem}.${variant}.wasm`, chunks: [bytes] });
+    kernels.push({ path: modulePath(stem, variant), chunks: [bytes] });
     kernels.push({ path: `${stem}.${variant}.wat`, chunks: [new TextEncoder().encode(text)] });
   }
   return emitted(program, kernels, modules, stem);
@@ -89,6 +92,7 @@ function emitted(
   return {
     graph: program.graph,
     kernels,
+    code: wasmVariants.map((variant) => modulePath(stem, variant)),
     weights: program.weights,
     inputs: program.inputs,
     outputs: program.outputs,
@@ -104,13 +108,11 @@ function emitted(
     },
     runtime: (files) => ({
       entry: new URL("../../runtime/wasm/load.ts", import.meta.url),
-      spec: modelSpec(program, {
-        ...files,
-        simd128: `${stem}.simd128.wasm`,
-        relaxed: `${stem}.relaxed.wasm`,
+      spec: modelSpec(program, files, {
+        simd128: modulePath(stem, "simd128"),
+        relaxed: modulePath(stem, "relaxed"),
       }),
     }),
-    declarations: new URL("../../runtime/wasm/api.ts", import.meta.url),
     check: (selfTest) => checkVariants(program, modules, selfTest),
   };
 }
@@ -124,18 +126,9 @@ async function checkVariants(
   for (const { variant, bytes } of modules) {
     if (!WebAssembly.validate(bytes)) continue;
     const model = await instantiate(program, bytes, variant, () => Promise.resolve(selfTest));
-    const { ok, worst, failed, compared } = await model.selfTest();
+    const result = await model.selfTest();
     model.dispose();
-    if (ok) continue;
-    const { output, index, expected, actual, tolerance } = worst;
-    diagnostics.push({
-      code: "Q0706",
-      severity: "warning",
-      message: `The ${variant} kernels leave the evaluator: ${failed} of ${compared} entries of the self test`,
-      node: output,
-      notes: [`worst is ${output}[${index}]: ${actual}, expected ${expected} within ${tolerance}`],
-      help: "Please report this with the model: the artifact may be less accurate than its recipe allows",
-    });
+    diagnostics.push(...selfTestDiagnostics(`The ${variant} kernels`, result));
   }
   return diagnostics;
 }
@@ -155,6 +148,6 @@ function rowOf({ region, kernel, functionName, addresses }: WasmStep, { weights,
   };
 }
 
-function fileStem(name: string): string {
-  return name.replace(/[^A-Za-z0-9._-]+/g, "_").replace(/^[._]+|[._]+$/g, "") || "model";
+function modulePath(stem: string, variant: WasmVariant): string {
+  return `${stem}.${variant}.wasm`;
 }

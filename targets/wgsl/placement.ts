@@ -1,25 +1,19 @@
 /** Gives every operand of a WebGPU program its place: constants in kernel order, states, and the plan of the arena. */
 
-import { InvariantError } from "../../compiler/diagnostics.ts";
+import { present } from "../../compiler/diagnostics.ts";
 import { shapeBound } from "../../compiler/ir/extent.ts";
 import { type Graph, typeOf } from "../../compiler/ir/graph.ts";
 import type { ValueName } from "../../compiler/ir/node.ts";
-import { sizeOf, tensorParts, type TensorRole } from "../../compiler/ir/tensor.ts";
-import { bytesOf, elementBytes, type ElementType } from "../../compiler/numeric/element.ts";
+import { sizeOf, type TensorRole } from "../../compiler/ir/tensor.ts";
+import { elementBytes, type ElementType } from "../../compiler/numeric/element.ts";
 import { alignUp, type Lifetime, planMemory } from "../plan/memory.ts";
 import { partKey, partsOfType } from "../plan/parts.ts";
 import { type Storage, type StorageOf, storageOf } from "../plan/storage.ts";
+import { placeWeights, type WeightOperand, weightsEnd } from "../plan/weights.ts";
+import type { WeightEntry } from "../target.ts";
 import type { OperandPlace } from "./dispatch.ts";
 import type { WgslDispatch, WgslOperand } from "./kernel.ts";
 import { elementWords } from "./storage.ts";
-
-export interface PlacedWeights {
-  readonly key: string;
-  readonly value: ValueName;
-  readonly layout: string;
-  readonly offset: number;
-  readonly bytes: Uint8Array<ArrayBuffer>;
-}
 
 /** A part of a value at the model's border. */
 export interface Border {
@@ -34,7 +28,7 @@ export interface PlacedDispatch {
 }
 
 export interface Placement {
-  readonly weights: readonly PlacedWeights[];
+  readonly weights: readonly WeightEntry[];
   readonly weightsBytes: number;
   readonly statesBytes: number;
   readonly plan: ReturnType<typeof planMemory>;
@@ -46,12 +40,12 @@ export interface Placement {
   readonly borderOf: (border: Border) => { readonly memory: "arena" | "states" | "weights"; readonly word: number };
 }
 
-const weightAlignment = 64;
-
+/** Places a program's operands, its weights behind those that stand `before`. */
 export function placeProgram(
   graph: Graph,
   calls: readonly PlacedDispatch[],
   borders: { readonly inputs: readonly Border[]; readonly outputs: readonly Border[] },
+  before: readonly WeightEntry[],
 ): Placement {
   const storage = storageOf(graph);
   const storageOfOperand = (operand: WgslOperand): Storage | undefined => {
@@ -66,7 +60,9 @@ export function placeProgram(
     }
   };
   const operands = calls.flatMap(({ dispatch }) => dispatch.operands);
-  const weights = placeWeights(graph, operands, borders.outputs, storage);
+  const read = operands.filter((operand) => operand.kind === "value" || operand.kind === "weights");
+  const shown = borders.outputs.map(({ value, part }): WeightOperand => ({ kind: "value", value, part }));
+  const weights = placeWeights(graph, [...read, ...shown], storage, before);
   const weightAt = new Map(weights.map((entry) => [entry.key, entry]));
   const states = placeStates(graph);
   const lifetimes = bufferLifetimes(graph, calls, borders, storage, storageOfOperand);
@@ -88,7 +84,7 @@ export function placeProgram(
   };
   return {
     weights,
-    weightsBytes: weights.reduce((end, { offset, bytes }) => Math.max(end, offset + bytes.byteLength), 0),
+    weightsBytes: weightsEnd(weights),
     statesBytes: states.words * 4,
     plan,
     lifetimes,
@@ -130,44 +126,6 @@ function partElement(
     ? typeOf(graph, of.value)
     : present(graph.states.find(({ name }) => name === of.state), of.state).type;
   return present(partsOfType(type).find((candidate) => candidate.part === part), part).element;
-}
-
-/** Constants in the order in which kernels first read them, each once. */
-function placeWeights(
-  graph: Graph,
-  operands: readonly WgslOperand[],
-  outputs: readonly Border[],
-  storage: StorageOf,
-): readonly PlacedWeights[] {
-  const placed = new Map<string, PlacedWeights>();
-  let end = 0;
-  const place = (key: string, value: ValueName, layout: string, pack: () => Uint8Array<ArrayBuffer>) => {
-    if (placed.has(key)) return;
-    const bytes = pack();
-    const offset = alignUp(end, weightAlignment);
-    placed.set(key, { key, value, layout, offset, bytes });
-    end = offset + bytes.byteLength;
-  };
-  const placePart = ({ value, part }: Border) => {
-    const found = storage(value, part);
-    if (found.kind !== "constant") return;
-    const { hash } = found;
-    place(partKey(hash, found.part), value, found.part, () => constantBytes(graph, hash, found.part));
-  };
-  for (const operand of operands) {
-    if (operand.kind === "weights") {
-      const { key, value, layout, pack } = operand.weights;
-      place(key, value, layout, pack);
-    } else if (operand.kind === "value") placePart(operand);
-  }
-  outputs.forEach(placePart);
-  return [...placed.values()];
-}
-
-function constantBytes(graph: Graph, hash: string, part: TensorRole): Uint8Array<ArrayBuffer> {
-  const found = tensorParts(graph.constants.get(hash)).find(({ role }) => role === part);
-  if (found === undefined) throw new InvariantError(`Constant ${hash} has no ${part}`);
-  return bytesOf(found.tensor.data);
 }
 
 function placeStates(graph: Graph): { readonly offsets: ReadonlyMap<string, number>; readonly words: number } {
@@ -215,9 +173,4 @@ function bufferLifetimes(
   });
   for (const border of borders.outputs) touchPart(border, calls.length);
   return [...lifetimes.values()];
-}
-
-function present<T>(value: T | undefined, what: string): T {
-  if (value === undefined) throw new InvariantError(`${what} was not placed`);
-  return value;
 }

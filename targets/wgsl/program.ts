@@ -1,22 +1,23 @@
 /** Lowers a graph to WebGPU dispatches: kernels in order, every operand at a fixed place, weights in kernel order. */
 
 import { type Extent, shapeBound } from "../../compiler/ir/extent.ts";
-import { freshName, type Graph, typeOf } from "../../compiler/ir/graph.ts";
+import { freshName, type Graph } from "../../compiler/ir/graph.ts";
 import type { ValueName } from "../../compiler/ir/node.ts";
 import type { TensorRole } from "../../compiler/ir/tensor.ts";
 import type { ElementType } from "../../compiler/numeric/element.ts";
 import type { Index } from "../loops/program.ts";
+import { type BorderPart, bordersOf } from "../plan/borders.ts";
 import { dropDeadNodes } from "../plan/live.ts";
 import type { Lifetime, MemoryPlan } from "../plan/memory.ts";
-import { partsOfType, type PartType } from "../plan/parts.ts";
 import { type CanFuseEpilogue, formRegions } from "../plan/regions.ts";
 import { storageOf } from "../plan/storage.ts";
-import { viewsOf } from "../plan/views.ts";
+import { isPureView } from "../plan/views.ts";
 import { type Region, regionOrigin, regionOutputs } from "../region.ts";
+import type { WeightEntry } from "../target.ts";
 import { bindOperands, type ShaderText, shaderText, type Window } from "./dispatch.ts";
 import type { Memory, SelectContext, WgslDispatch, WgslKernel } from "./kernel.ts";
 import { identifier } from "./names.ts";
-import { type PlacedWeights, placeProgram } from "./placement.ts";
+import { placeProgram } from "./placement.ts";
 
 /** A shader in its variants, the best first: one module each, with one entry point of its name. */
 export interface Shader {
@@ -57,7 +58,7 @@ export interface WgslProgram {
   readonly steps: readonly WgslStep[];
   readonly inputs: readonly WgslPort[];
   readonly outputs: readonly WgslPort[];
-  readonly weights: readonly PlacedWeights[];
+  readonly weights: readonly WeightEntry[];
   readonly weightsBytes: number;
   readonly statesBytes: number;
   readonly plan: MemoryPlan;
@@ -77,8 +78,11 @@ interface Call {
   readonly index: number;
 }
 
-/** Lowers a graph. Throws DiagnosticError when the model does not fit the limits that every device has. */
-export function lowerWgsl(source: Graph, choice: KernelChoice): WgslProgram {
+/**
+ * Lowers a graph, its weights behind those that stand `before`. Throws DiagnosticError when the model does not fit the
+ * limits that every device has.
+ */
+export function lowerWgsl(source: Graph, choice: KernelChoice, before: readonly WeightEntry[] = []): WgslProgram {
   const graph = dropDeadNodes(source);
   const symbols = Object.keys(graph.symbols).sort();
   const storage = storageOf(graph);
@@ -95,8 +99,13 @@ export function lowerWgsl(source: Graph, choice: KernelChoice): WgslProgram {
     const kernel = choice.selectKernel(region, context);
     return kernel.dispatches.map((dispatch) => ({ region, kernel, dispatch, index }));
   });
-  const borders = borderParts(graph);
-  const placed = placeProgram(graph, calls.map(({ dispatch, index }) => ({ dispatch, kernel: index })), borders);
+  const borders = bordersOf(graph);
+  const placed = placeProgram(
+    graph,
+    calls.map(({ dispatch, index }) => ({ dispatch, kernel: index })),
+    borders,
+    before,
+  );
   const shaders = new Map<string, Shader>();
   const taken = new Set<string>();
   const steps = calls.map(({ region, kernel, dispatch, index }): WgslStep => {
@@ -142,29 +151,4 @@ export function lowerWgsl(source: Graph, choice: KernelChoice): WgslProgram {
     plan: placed.plan,
     lifetimes: placed.lifetimes,
   };
-}
-
-/** Views that a state is written through still need their kernel. */
-function isPureView(main: Region["main"], graph: Graph): boolean {
-  return main.op !== "append" && main.op !== "writeState" && viewsOf(main, graph) !== undefined;
-}
-
-interface BorderPart extends PartType {
-  readonly name: string;
-  readonly value: ValueName;
-}
-
-interface Borders {
-  readonly inputs: readonly BorderPart[];
-  readonly outputs: readonly BorderPart[];
-}
-
-function borderParts(graph: Graph): Borders {
-  const partsOf = (entry: { readonly name: string; readonly value: ValueName }): readonly BorderPart[] =>
-    partsOfType(typeOf(graph, entry.value)).map((type) => ({
-      ...type,
-      name: type.part === "data" || type.part === "codes" ? entry.name : `${entry.name}.${type.part}`,
-      value: entry.value,
-    }));
-  return { inputs: graph.inputs.flatMap(partsOf), outputs: graph.outputs.flatMap(partsOf) };
 }

@@ -3,8 +3,9 @@
 import { formatDiagnostic, type Outcome } from "../../compiler/diagnostics.ts";
 import { type Prepared, prepareImported, prepareModel, type PrepareOptions } from "../../compiler/driver.ts";
 import { importOnnxBytes } from "../../compiler/import/onnx/import_onnx.ts";
-import type { InputTensor, Model, OutputTensor } from "../../runtime/wasm/api.ts";
+import type { InputTensor, Model, OutputTensor } from "../../runtime/api.ts";
 import { createModel } from "../../runtime/wasm/model.ts";
+import { noFiles } from "../../targets/plan/base_spec.ts";
 import type { WasmVariant } from "../../targets/wasm/kernel.ts";
 import { mathLibrary } from "../../targets/wasm/math/library.ts";
 import { assemble, moduleText } from "../../targets/wasm/module.ts";
@@ -53,8 +54,7 @@ async function open({ graph }: Prepared, variant: WasmVariant): Promise<Compiled
   const { instance } = await WebAssembly.instantiate(bytes, { env: { memory } });
   const { run } = instance.exports;
   if (typeof run !== "function") throw new Error("The module exports no run");
-  const files = { weights: "", weightsSha256: "", simd128: "", relaxed: "", selfTest: "" };
-  const model = createModel(modelSpec(program, files), {
+  const model = createModel(modelSpec(program, noFiles), {
     exports: instance.exports,
     memory,
     variant,

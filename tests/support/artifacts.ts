@@ -6,28 +6,29 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { Recipe } from "../../compiler/recipe/schema.ts";
-import type { LoadOptions, Model } from "../../runtime/wasm/api.ts";
+import type { LoadOptions, Model } from "../../runtime/api.ts";
 import { type Artifact, buildArtifact } from "../../targets/artifact/build.ts";
 import { makeSelfTest } from "../../targets/artifact/selftest.ts";
 import { writeArtifact } from "../../targets/artifact/write.ts";
+import { emitForms } from "../../targets/emit.ts";
+import type { Target } from "../../targets/target.ts";
 import { wasmTarget } from "../../targets/wasm/target.ts";
 
 const recipe: Recipe = { name: "as-is", summary: "", seed: 0, pipeline: "explicit", passes: [] };
 
 /** The artifact of a graph as it stands. */
-export async function artifactOf(graph: Graph): Promise<Artifact> {
-  const emitted = await wasmTarget.emit(graph);
+export async function artifactOf(graph: Graph, targets: readonly Target[] = [wasmTarget]): Promise<Artifact> {
+  const emitted = await emitForms(targets.map((target) => ({ target, graph })));
   return await buildArtifact(emitted, {
     name: graph.name,
     compiler: "Quern test",
     source: "qir",
     recipe,
-    target: wasmTarget,
     passes: [],
     diagnostics: [],
     metadata: {},
     assets: {},
-    selfTest: makeSelfTest(emitted.graph),
+    selfTest: makeSelfTest(emitted.targets[0].graph),
   });
 }
 
@@ -42,9 +43,9 @@ export async function inFolder<T>(body: (folder: string) => Promise<T>): Promise
 }
 
 /** Writes a graph's artifact to `folder`/model and gives that path. */
-export async function writeModel(folder: string, graph: Graph): Promise<string> {
+export async function writeModel(folder: string, graph: Graph, targets?: readonly Target[]): Promise<string> {
   const path = join(folder, "model");
-  await writeArtifact(path, (await artifactOf(graph)).files);
+  await writeArtifact(path, (await artifactOf(graph, targets)).files);
   return path;
 }
 

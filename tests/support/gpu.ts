@@ -1,6 +1,6 @@
 /** Tests that need a GPU. */
 
-import { gpuDevice } from "../../targets/wgsl/run_graph.ts";
+import { gpuDevice } from "../../targets/wgsl/run_program.ts";
 
 /** Registers a test that needs a GPU; without one a line says so. */
 export async function gpuTest(name: string, body: () => Promise<void>): Promise<void> {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { formatDiagnostic } from "../../compiler/diagnostics.ts";
 import { compileModel } from "../../compiler/driver.ts";
-import type { Model } from "../../runtime/wasm/api.ts";
+import type { Model } from "../../runtime/api.ts";
 import { cacheFolder, fetchedFile, fetchModel, mayFetch, smollm2 } from "./fetched.ts";
 
 const compiled = new Map<string, Promise<string>>();

@@ -3,7 +3,7 @@
 import { typeOf } from "../../../compiler/ir/graph.ts";
 import { schemeOf } from "../../../compiler/ir/types.ts";
 import type { Region } from "../../region.ts";
-import { constantNode } from "../dot/constants.ts";
+import { constantNode } from "../../plan/constants.ts";
 import { regionFinish } from "../dot/finish.ts";
 import { convView, quantizedMatrix } from "../dot/matrix.ts";
 import { selectDot } from "../dot/matmul.ts";

@@ -23,7 +23,7 @@ import {
   sum,
   times,
 } from "../text.ts";
-import { constantNode } from "./constants.ts";
+import { constantNode } from "../../plan/constants.ts";
 import { dotLoops, rowBlockOf } from "./engine.ts";
 import { contractionExtras, type Parameter, planFinish } from "./finish.ts";
 import { floatCore, floatPanelBytes } from "./float.ts";

@@ -5,7 +5,7 @@ import { schemeOf } from "../../../compiler/ir/types.ts";
 import { formatBits } from "../../../compiler/numeric/number_format.ts";
 import type { Region } from "../../region.ts";
 import type { KernelSelector, SelectContext, WasmKernel } from "../kernel.ts";
-import { constantNode } from "./constants.ts";
+import { constantNode } from "../../plan/constants.ts";
 import { regionFinish } from "./finish.ts";
 import { selectFloat } from "./float_kernel.ts";
 import { selectInt8 } from "./int8_kernel.ts";

@@ -2,7 +2,7 @@
 
 import { typeOf } from "../../../compiler/ir/graph.ts";
 import { printExtent } from "../../../compiler/ir/extent.ts";
-import { constantNode } from "../dot/constants.ts";
+import { constantNode } from "../../plan/constants.ts";
 import { matmulView, quantizedMatrix } from "../dot/matrix.ts";
 import { rowSpace } from "../dot/rows.ts";
 import { weightOnlyPanels } from "../dot/weight_only_kernel.ts";

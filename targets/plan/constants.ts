@@ -1,7 +1,7 @@
 /** Finds the constant node behind a value. */
 
-import { type Graph, producers } from "../../../compiler/ir/graph.ts";
-import type { Node, NodeOf, ValueName } from "../../../compiler/ir/node.ts";
+import { type Graph, producers } from "../../compiler/ir/graph.ts";
+import type { Node, NodeOf, ValueName } from "../../compiler/ir/node.ts";
 
 const known = new WeakMap<Graph, ReadonlyMap<ValueName, Node>>();
 

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { GraphBuilder } from "../../../compiler/ir/build.ts";
-import { evaluateGraph } from "../../../compiler/ir/evaluate/mod.ts";
-import type { Graph } from "../../../compiler/ir/graph.ts";
-import type { OpAttributes } from "../../../compiler/ir/node.ts";
-import { floatTensor, type PlainTensor, sizeOf } from "../../../compiler/ir/tensor.ts";
-import { tensorType } from "../../../compiler/ir/types.ts";
-import { verify } from "../../../compiler/ir/verify.ts";
-import { plainContext } from "../../../compiler/rewrite/pass.ts";
-import { uniform } from "../../../tests/support/random.ts";
+import { GraphBuilder } from "../../compiler/ir/build.ts";
+import { evaluateGraph } from "../../compiler/ir/evaluate/mod.ts";
+import type { Graph } from "../../compiler/ir/graph.ts";
+import type { OpAttributes } from "../../compiler/ir/node.ts";
+import { floatTensor, type PlainTensor, sizeOf } from "../../compiler/ir/tensor.ts";
+import { tensorType } from "../../compiler/ir/types.ts";
+import { verify } from "../../compiler/ir/verify.ts";
+import { plainContext } from "../../compiler/rewrite/pass.ts";
+import { uniform } from "../../tests/support/random.ts";
 import { transposedConvPhases } from "./transposed_conv.ts";
 
 /** Small integers, so that every order of summation gives the same floats. */

@@ -1,11 +1,11 @@
 /** Solves the symbols of a run from the concrete inputs, and checks every shape against them. */
 
 import type { Extent } from "./api.ts";
-import type { ModelSpec, PortSpec } from "./spec.ts";
+import type { BaseSpec, BorderSpec } from "./spec.ts";
 
 /** What shapes are solved by, on every target. */
-export type ShapeSpec = Pick<ModelSpec, "symbols" | "advance" | "capacity">;
-export type ShapePort = Pick<PortSpec, "name" | "element" | "shape">;
+export type ShapeSpec = Pick<BaseSpec, "symbols" | "advance" | "capacity">;
+export type ShapePort = Pick<BorderSpec, "name" | "element" | "shape">;
 
 export type SymbolValues = Record<string, number>;
 

@@ -42,17 +42,22 @@ export interface OutputTensor<Data extends NumberArray = NumberArray> {
 /** Which kernels run: one of the WebAssembly builds, or those of WebGPU. */
 export type Variant = "simd128" | "relaxed" | "webgpu";
 
-/** Bytes of weights.bin that have arrived. */
+export type TargetName = "wasm" | "wgsl";
+
+/** Bytes of the weights that have arrived. */
 export interface Progress {
   readonly loaded: number;
   readonly total: number;
 }
 
 export interface LoadOptions {
-  /** `auto` picks the best target that this device runs. */
-  readonly target?: "auto" | "wasm" | "wgsl";
+  /**
+   * `auto` (the default) picks the best target of the artifact that this device runs: WebGPU on a GPU, else
+   * WebAssembly; `model.target` says which it is.
+   */
+  readonly target?: "auto" | TargetName;
   /** `auto` (the default) picks relaxed SIMD where the engine has it. */
-  readonly variant?: "auto" | "simd128" | "relaxed";
+  readonly variant?: "auto" | Variant;
   /** Threads wanted; `model.threads` says how many run. */
   readonly threads?: number;
   readonly onProgress?: (progress: Progress) => void;
@@ -99,7 +104,7 @@ export interface Model<
   Outputs = Readonly<Record<string, OutputTensor>>,
 > {
   readonly name: string;
-  readonly target: "wasm" | "wgsl";
+  readonly target: TargetName;
   readonly variant: Variant;
   readonly threads: number;
   readonly inputs: readonly TensorInfo[];

@@ -1,9 +1,9 @@
 /** Which nodes work on images in either layout, and how their attributes read in channels-last order. */
 
-import { equalExtents, isStatic } from "../../../compiler/ir/extent.ts";
-import { type Graph, typeOf } from "../../../compiler/ir/graph.ts";
-import type { Node } from "../../../compiler/ir/node.ts";
-import type { TensorType } from "../../../compiler/ir/types.ts";
+import { equalExtents, isStatic } from "../../compiler/ir/extent.ts";
+import { type Graph, typeOf } from "../../compiler/ir/graph.ts";
+import type { Node } from "../../compiler/ir/node.ts";
+import type { TensorType } from "../../compiler/ir/types.ts";
 import { inverse, permute, permuteScheme, toLast } from "./permute.ts";
 
 /**

@@ -10,14 +10,14 @@
  * the order of the sums. Declines where the weights or the spatial extents are not known, or the operands are not f32.
  */
 
-import { isStatic } from "../../../compiler/ir/extent.ts";
-import type { NodeOf } from "../../../compiler/ir/node.ts";
-import { floatTensor, isPlain, type PlainTensor, sizeOf, stridesOf } from "../../../compiler/ir/tensor.ts";
-import { rules } from "../../../compiler/rewrite/drive.ts";
-import { definePass } from "../../../compiler/rewrite/pass.ts";
-import { PatchBuilder } from "../../../compiler/rewrite/patch.ts";
-import { declined, patched, type Rule, type RuleResult } from "../../../compiler/rewrite/rule.ts";
-import type { GraphView } from "../../../compiler/rewrite/view.ts";
+import { isStatic } from "../../compiler/ir/extent.ts";
+import type { NodeOf } from "../../compiler/ir/node.ts";
+import { floatTensor, isPlain, type PlainTensor, sizeOf, stridesOf } from "../../compiler/ir/tensor.ts";
+import { rules } from "../../compiler/rewrite/drive.ts";
+import { definePass } from "../../compiler/rewrite/pass.ts";
+import { PatchBuilder } from "../../compiler/rewrite/patch.ts";
+import { declined, patched, type Rule, type RuleResult } from "../../compiler/rewrite/rule.ts";
+import type { GraphView } from "../../compiler/rewrite/view.ts";
 import { inverse, toLast } from "./permute.ts";
 
 /** One spatial axis of a transposed conv as a conv of stride 1. */

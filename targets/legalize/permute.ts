@@ -1,8 +1,8 @@
 /** Permutations of axes, of types, schemes and constant tensors. */
 
-import { allocate } from "../../../compiler/numeric/element.ts";
-import type { QuantScheme } from "../../../compiler/numeric/scheme.ts";
-import { type PlainTensor, plainTensor, stridesOf, type Tensor } from "../../../compiler/ir/tensor.ts";
+import { allocate } from "../../compiler/numeric/element.ts";
+import type { QuantScheme } from "../../compiler/numeric/scheme.ts";
+import { type PlainTensor, plainTensor, stridesOf, type Tensor } from "../../compiler/ir/tensor.ts";
 
 /** Axis i of the result is axis `permutation[i]` of the source. */
 export type Permutation = readonly number[];

@@ -8,14 +8,14 @@
  * Declines where a quantized value would need a transpose, which only plain values have.
  */
 
-import { GraphBuilder } from "../../../compiler/ir/build.ts";
-import type { Extent } from "../../../compiler/ir/extent.ts";
-import { type Graph, typeOf } from "../../../compiler/ir/graph.ts";
-import type { Node, OpAttributes, ValueName } from "../../../compiler/ir/node.ts";
-import { plainTensor, type Tensor } from "../../../compiler/ir/tensor.ts";
-import { definePass } from "../../../compiler/rewrite/pass.ts";
-import { nodeLabel } from "../../../compiler/rewrite/rule.ts";
-import { constantNode } from "../dot/constants.ts";
+import { GraphBuilder } from "../../compiler/ir/build.ts";
+import type { Extent } from "../../compiler/ir/extent.ts";
+import { type Graph, typeOf } from "../../compiler/ir/graph.ts";
+import type { Node, OpAttributes, ValueName } from "../../compiler/ir/node.ts";
+import { plainTensor, type Tensor } from "../../compiler/ir/tensor.ts";
+import { definePass } from "../../compiler/rewrite/pass.ts";
+import { nodeLabel } from "../../compiler/rewrite/rule.ts";
+import { constantNode } from "../plan/constants.ts";
 import { type ImageForm, imageForm } from "./image_nodes.ts";
 import {
   identity,

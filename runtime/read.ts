@@ -1,5 +1,13 @@
 /** Reads the artifact's files: from the file system in Node and Deno, by fetch elsewhere. */
 
+/** Where the artifact's files lie: beside mod.js (`home`), or under `base`. */
+export function folderOf(home: string | URL, base: string | URL | undefined): string | URL {
+  if (base === undefined) return home;
+  const url = new URL(base, home);
+  // Relative names count from a folder only where its URL ends in a slash.
+  return url.pathname.endsWith("/") ? url : new URL(`${url.pathname.split("/").pop()}/`, url);
+}
+
 /** The whole file. */
 export async function readBytes(url: URL, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
   if (url.protocol === "file:") return new Uint8Array(await (await files()).readFile(url, { signal }));
