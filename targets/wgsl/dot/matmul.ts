@@ -7,7 +7,7 @@ import { extentIndex, indexValue, largestSymbols, mulIndex, variable } from "../
 import { bufferOf, type Operand } from "../../loops/operand.ts";
 import { resultAlgebra } from "../../loops/lower/contraction.ts";
 import type { Index } from "../../loops/program.ts";
-import { constantNode } from "../../wasm/dot/constants.ts";
+import { constantNode } from "../../plan/constants.ts";
 import { matmulView, quantizedMatrix } from "../../wasm/dot/matrix.ts";
 import type { KernelSelector, SelectContext, WgslKernel } from "../kernel.ts";
 import { bare, indexText } from "../loops/scalar.ts";
