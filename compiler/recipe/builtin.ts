@@ -10,6 +10,7 @@ export const builtinRecipes = [
   "smoothquant+",
   "awq",
   "gptq",
+  "gptaq",
   "quantease",
   "quarot",
   "quarot-static",

@@ -5,9 +5,10 @@
 
 import { join } from "node:path";
 import { Command } from "commander";
+import { fetchedFile, mayFetch, smollm2 } from "../support/fetched.ts";
 import { sharedFile } from "../support/models.ts";
 import { checkoutRoot, zooFile, zooModel } from "../support/zoo.ts";
-import { type AccuracyModel, accuracyModels } from "./cases.ts";
+import { type AccuracyCase, type AccuracyModel, accuracyModels } from "./cases.ts";
 import { measure, type Measured } from "./measure.ts";
 import { accuracyPlot } from "./plot.ts";
 import { accuracyPage, resultKey } from "./table.ts";
@@ -27,25 +28,42 @@ function stored(): Map<string, Measured> {
 }
 
 function isPresent({ name, kind }: AccuracyModel): boolean {
+  if (name === "smollm2") return fetchedFile(smollm2) !== undefined || mayFetch();
   return kind === "language" ? sharedFile(name) !== undefined : zooFile(zooModel(name)) !== undefined;
 }
 
-async function measureAll(models: readonly AccuracyModel[], recipes: readonly string[]): Promise<void> {
+interface Choice {
+  readonly recipes: readonly string[];
+  readonly rows: readonly string[];
+}
+
+function isChosen({ recipe, name }: AccuracyCase, { recipes, rows }: Choice): boolean {
+  return (recipes.length === 0 || recipes.includes(recipe)) &&
+    (rows.length === 0 || rows.some((text) => name.includes(text)));
+}
+
+async function measureAll(models: readonly AccuracyModel[], choice: Choice): Promise<void> {
   for (const model of models) {
     if (!isPresent(model)) {
       console.error(`${model.name}: skipped, the model is not beside the checkout`);
       continue;
     }
     for (const entry of model.cases) {
-      if (recipes.length > 0 && !recipes.includes(entry.recipe)) continue;
+      if (!isChosen(entry, choice)) continue;
       console.error(`${model.name}: ${entry.name} ...`);
-      const row = await measure(model, entry);
+      const row = steadied(await measure(model, entry), stored().get(resultKey(model.name, entry.name)));
       console.error(`${model.name}: ${entry.name}: ${row.error ?? "exact"}, ${row.seconds} s`);
       // Read anew: another run may have measured another model meanwhile.
       write(new Map([...stored(), [resultKey(model.name, entry.name), row]]));
     }
   }
   write(stored());
+}
+
+/** Keeps the time of an earlier run unless the new one is twice as long or short: times of a busy machine are no news. */
+function steadied(row: Measured, before: Measured | undefined): Measured {
+  const ratio = row.seconds / (before?.seconds ?? Infinity);
+  return before !== undefined && ratio > 0.5 && ratio < 2 ? { ...row, seconds: before.seconds } : row;
 }
 
 /** Rows in the gallery's order, so that the files do not depend on the order of runs. */
@@ -70,9 +88,13 @@ function listed(text: string): string[] {
 const program = new Command("accuracy")
   .description("Measure recipes on real models and write docs/accuracy.md")
   .option("--only <models>", `models: ${accuracyModels.map(({ name }) => name).join(", ")}`, listed, [])
-  .option("--recipes <names>", "recipes, by name", listed, []);
+  .option("--recipes <names>", "recipes, by name", listed, [])
+  .option("--rows <texts>", "rows whose name holds one of these texts", listed, []);
 program.parse(["deno", "accuracy", ...Deno.args]);
-const { only, recipes } = program.opts<{ readonly only: readonly string[]; readonly recipes: readonly string[] }>();
+const { only, recipes, rows } = program.opts<Readonly<Record<"only" | "recipes" | "rows", readonly string[]>>>();
 const unknown = only.filter((name) => !accuracyModels.some((model) => model.name === name));
 if (unknown.length > 0) program.error(`There is no model ${unknown.join(", ")} in the gallery`);
-await measureAll(accuracyModels.filter(({ name }) => only.length === 0 || only.includes(name)), recipes);
+await measureAll(accuracyModels.filter(({ name }) => only.length === 0 || only.includes(name)), {
+  recipes,
+  rows,
+});

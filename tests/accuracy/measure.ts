@@ -2,6 +2,7 @@
 
 import type { FormatRow } from "../../targets/artifact/sizes.ts";
 import { elementTypes } from "../../compiler/numeric/element.ts";
+import { evaluateSmol } from "../support/smollm2_quality.ts";
 import { evaluateStories } from "../support/stories.ts";
 import { evaluateVision } from "../support/vision.ts";
 import { zooModel } from "../support/zoo.ts";
@@ -26,7 +27,8 @@ export async function measure(model: AccuracyModel, { name, recipe, overrides }:
   const begin = performance.now();
   const seconds = () => Math.round((performance.now() - begin) / 1000);
   if (model.kind === "language") {
-    const { kl, perplexity, weightBytes, formats } = await evaluateStories(recipe, overrides);
+    const evaluate = model.name === "smollm2" ? evaluateSmol : evaluateStories;
+    const { kl, perplexity, weightBytes, formats } = await evaluate(recipe, overrides);
     const sizes = { bits: bitsOf(formats), weightBytes };
     return { model: model.name, name, ...sizes, error: kl, quality: perplexity, seconds: seconds() };
   }

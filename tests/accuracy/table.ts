@@ -27,8 +27,9 @@ Written by \`deno task accuracy\`; everything was measured on the compiled WebAs
 the machine's float arithmetic. Bits are those of one quantized weight in weights.bin, steps and zero points included;
 kB is the whole file. Formats of fewer than 8 bits that are not integers still take a byte a code on disk.
 
-Language models: perplexity over the evaluation text in windows of 256 ids, KL divergence from the float model in nats,
-embedding and head float. Vision: every fifth sample calibrates, the others are evaluated; top-1, and the signal to noise
+Language models: perplexity over the evaluation text, KL divergence from the float model in nats, embedding and head
+float. stories260k: windows of 256 ids. smollm2: SmolLM2-135M-Instruct, whose GGUF holds 4-bit weights; its decoded
+weights are the float model; WikiText-2 in 8 windows of 1,024 ids. Vision: every fifth sample calibrates, the others are evaluated; top-1, and the signal to noise
 ratio of the logits against the float model in dB. The public column is the best figure that we measured with public tools on
 the same files.
 `;
