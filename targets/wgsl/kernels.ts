@@ -2,6 +2,7 @@
 
 import type { OpName } from "../../compiler/ir/node.ts";
 import type { KernelSelector } from "./kernel.ts";
+import { selectConv } from "./conv/select.ts";
 import { selectMatmul } from "./dot/matmul.ts";
 import { selectWorkgroup } from "./workgroup/select.ts";
 
@@ -17,6 +18,11 @@ export const kernelFamilies: readonly KernelFamily[] = [
     ops: ["matmul"],
     select: selectMatmul,
     summary: "rows and columns in tiles, or few rows with the depth dealt out; bytes by packed dot products",
+  },
+  {
+    ops: ["conv"],
+    select: selectConv,
+    summary: "windows and filters in tiles",
   },
   {
     ops: ["attention", "norm", "softmax", "reduce", "quantize", "transform"],

@@ -41,24 +41,19 @@ export interface LeftRows {
 
 export interface UnitText {
   readonly name: string;
-  /** Body of `left(outer, row, unit)` after `lines`, from four loads; each may be guarded by the depth. */
+  /** Statements of `left(outer, row, unit)` before its four entries. */
   readonly lines: readonly string[];
-  readonly entry: (index: number) => { readonly load: string; readonly inside?: string };
-  /** What stands outside: the text of a code or number. */
-  readonly outside: string;
+  readonly entry: (index: number) => string;
 }
 
 /** Functions of a left side whose entries are read by `unit`. */
 export function leftForm(kind: LeftForm["kind"], rows: LeftRows, unit: UnitText): LeftForm {
   const { operand, lowering, outerAxes, rowAxes, indices } = rows;
   const places = [...(outerAxes.length === 0 ? [] : placeAxes("outer", outerAxes)), ...placeAxes("row", rowAxes)];
-  const entries = [0, 1, 2, 3].map((index) => {
-    const { load, inside } = unit.entry(index);
-    return inside === undefined ? load : `select(${unit.outside}, ${load}, ${inside})`;
-  });
+  const entries = [0, 1, 2, 3].map(unit.entry);
   const shift = codeShift(operand);
   const packed = [
-    ...entries.map((entry, index) => `let code${index} = bitcast<u32>(${bare(entry)});`.replace("bitcast<u32>", "u32")),
+    ...entries.map((entry, index) => `let code${index} = u32(${bare(entry)});`),
     `return ((code0 & 255u) | ((code1 & 255u) << 8u) | ((code2 & 255u) << 16u) | (code3 << 24u))${
       shift === 0 ? "" : " ^ 0x80808080u"
     };`,
@@ -102,17 +97,21 @@ export function rowUnit(
   kind: LeftForm["kind"],
 ): UnitText {
   const start = bare(indexText(dotIndex(rows.indices, rows.operand.strides)));
-  const whole = depth % 4 === 0;
+  const nothing = nothingText(rows.operand, kind);
   return {
     name: "rows",
-    lines: [`let k = 4 * unit;`, `let at = ${start} + k;`],
-    outside: kind === "float" ? "0f" : String(codeShift(rows.operand)) + (isUnsigned(rows.operand) ? "u" : ""),
-    entry: (index) =>
-      whole || index === 0 ? { load: `load_${buffer}(at${index === 0 ? "" : ` + ${index}`})` } : {
-        load: `load_${buffer}(at + select(0, ${index}, k + ${index} < ${depth}))`,
-        inside: `k + ${index} < ${depth}`,
-      },
+    lines: ["let k = 4 * unit;", `let at = ${start} + k;`],
+    entry: (index) => {
+      if (depth % 4 === 0 || index === 0) return `load_${buffer}(at${index === 0 ? "" : ` + ${index}`})`;
+      const inside = `k + ${index} < ${depth}`;
+      return `select(${nothing}, load_${buffer}(at + select(0, ${index}, ${inside})), ${inside})`;
+    },
   };
+}
+
+/** An entry that adds nothing to any product: a code that is 0 as a signed byte. */
+export function nothingText(operand: Operand, kind: LeftForm["kind"]): string {
+  return kind === "float" ? "0f" : `${codeShift(operand)}${isUnsigned(operand) ? "u" : ""}`;
 }
 
 /** Codes that are held as u32. */

@@ -1,6 +1,6 @@
 /** Selects the kernels of a matmul. */
 
-import { isStatic } from "../../../compiler/ir/extent.ts";
+import { isStatic, type SymbolTable } from "../../../compiler/ir/extent.ts";
 import { isPlain } from "../../../compiler/ir/tensor.ts";
 import { Lowering } from "../../loops/context.ts";
 import { extentIndex, indexValue, largestSymbols, mulIndex, variable } from "../../loops/index.ts";
@@ -25,13 +25,14 @@ const rowsOfTiles = 5;
 
 export const selectMatmul: KernelSelector = (region, context) => {
   const problem = matmulProblem(region, context);
-  return "declined" in problem ? problem : dotKernels(problem);
+  return "declined" in problem ? problem : dotKernels(problem, context.symbols);
 };
 
 /** The kernel of a problem: by the rows that a run has, one workgroup a row and a few columns, or tiles. */
-export function dotKernels(problem: DotProblem): WgslKernel {
+export function dotKernels(problem: DotProblem, symbols: SymbolTable): WgslKernel {
+  const fewest = Object.fromEntries(Object.entries(symbols).map(([name, { min }]) => [name, min]));
   const { family, left, right, rows, rowsBound, columns, depth, outer, result, algebra } = problem;
-  const small = rowsBound < rowsOfTiles || typeof rows !== "number";
+  const small = indexValue(rows, fewest) < rowsOfTiles;
   const gemv = small ? gemvDispatch(problem, rowsBound < rowsOfTiles ? Infinity : rowsOfTiles) : undefined;
   const hasGemv = gemv !== undefined && !("declined" in gemv);
   const dispatches = [
