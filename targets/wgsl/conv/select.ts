@@ -7,7 +7,7 @@ import { resultAlgebra } from "../../loops/lower/contraction.ts";
 import { windowAxes } from "../../loops/lower/linear.ts";
 import type { Index } from "../../loops/program.ts";
 import type { Region } from "../../region.ts";
-import { constantNode } from "../../wasm/dot/constants.ts";
+import { constantNode } from "../../plan/constants.ts";
 import { leftForm, leftKind } from "../dot/left.ts";
 import { dotKernels } from "../dot/matmul.ts";
 import type { PlaceAxis } from "../dot/places.ts";
