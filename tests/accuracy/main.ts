@@ -1,11 +1,12 @@
 /**
- * `deno task accuracy [--only MODEL] [--recipes NAME,...]`: measures the gallery and writes docs/accuracy.md with its plots.
+ * `deno task accuracy [--only MODEL] [--recipes NAME,...] [--row TEXT]`: measures the gallery and writes docs/accuracy.md with its plots.
  * A part run replaces its own rows; the others stay, from docs/accuracy.json.
  */
 
 import { join } from "node:path";
 import { Command } from "commander";
 import { fetchedFile, mayFetch, smollm2 } from "../support/fetched.ts";
+import { collected } from "../../compiler/commands/common.ts";
 import { sharedFile } from "../support/models.ts";
 import { checkoutRoot, zooFile, zooModel } from "../support/zoo.ts";
 import { type AccuracyCase, type AccuracyModel, accuracyModels } from "./cases.ts";
@@ -89,9 +90,13 @@ const program = new Command("accuracy")
   .description("Measure recipes on real models and write docs/accuracy.md")
   .option("--only <models>", `models: ${accuracyModels.map(({ name }) => name).join(", ")}`, listed, [])
   .option("--recipes <names>", "recipes, by name", listed, [])
-  .option("--rows <texts>", "rows whose name holds one of these texts", listed, []);
+  .option("--row <text>", "rows whose name holds this text (repeatable)", collected);
 program.parse(["deno", "accuracy", ...Deno.args]);
-const { only, recipes, rows } = program.opts<Readonly<Record<"only" | "recipes" | "rows", readonly string[]>>>();
+const { only, recipes, row: rows = [] } = program.opts<{
+  readonly only: readonly string[];
+  readonly recipes: readonly string[];
+  readonly row?: readonly string[];
+}>();
 const unknown = only.filter((name) => !accuracyModels.some((model) => model.name === name));
 if (unknown.length > 0) program.error(`There is no model ${unknown.join(", ")} in the gallery`);
 await measureAll(accuracyModels.filter(({ name }) => only.length === 0 || only.includes(name)), {
