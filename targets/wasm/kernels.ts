@@ -7,6 +7,7 @@ import { selectDynamicMatmul } from "./dot/dynamic_matmul.ts";
 import { selectMatmul } from "./dot/matmul.ts";
 import { selectGather } from "./gather/select.ts";
 import type { KernelSelector } from "./kernel.ts";
+import { selectTransform } from "./transform/select.ts";
 
 /** What the relaxed variant of a form does otherwise. */
 export type RelaxedUse = "multiply-add" | "byte dot" | "none";
@@ -56,6 +57,11 @@ export const kernelFamilies: readonly KernelFamily[] = [
     ops: ["gather"],
     select: selectGather,
     forms: [{ name: "gather.rows", summary: "rows of quantized weights in panels", relaxed: "none" }],
+  },
+  {
+    ops: ["transform"],
+    select: selectTransform,
+    forms: [{ name: "transform.f32", summary: "Walsh-Hadamard butterflies, then a core", relaxed: "multiply-add" }],
   },
 ];
 

@@ -86,6 +86,14 @@ const samples: Readonly<Record<string, () => Graph>> = {
       const values = ["q", "k", "v"].map((name) => builder.input(name, tensorType("f32", [1, 3, 2, 4])));
       return builder.add("attention", values, { scale: 1, causal: true, softcap: 0, window: 0 });
     }),
+  "transform.f32": () =>
+    graphOf((builder) => {
+      const core = builder.constant(randomFloats(random, [3, 3]));
+      return builder.add("transform", [builder.input("x", tensorType("f32", [2, 24])), core], {
+        doublings: 3,
+        stride: 1,
+      });
+    }),
   "gather.rows": () =>
     graphOf((builder) => {
       const table = builder.constant(randomQuantized(random, [6, 8], scheme(int8, 2, true)));

@@ -12,6 +12,7 @@ import { regionOrigin, regionOutputs } from "../region.ts";
 import type { ArtifactFile, EmitOptions, Emitted, KernelRow, Target, Unsupported } from "../target.ts";
 import { type WasmVariant, wasmVariants } from "./kernel.ts";
 import { channelsLast } from "../legalize/channels_last.ts";
+import { denseTransform } from "../legalize/dense_transform.ts";
 import { transposedConvPhases } from "../legalize/transposed_conv.ts";
 import { mathLibrary } from "./math/library.ts";
 import { assemble, moduleText } from "./module.ts";
@@ -44,7 +45,7 @@ export const wasmTarget: Target = {
     variants: wasmVariants,
     memoryBytes: 2 ** 32,
   },
-  legalize: [plainBorders, transposedConvPhases, channelsLast],
+  legalize: [plainBorders, transposedConvPhases, denseTransform, channelsLast],
   supports,
   weights: (graph) => lowerWasm(graph, wasmKernels).weights,
   emit,
