@@ -7,6 +7,7 @@ import { FloatReference } from "../../compiler/reference/tfjs.ts";
 import { type CalibrationData, definePass } from "../../compiler/rewrite/pass.ts";
 import { integerOption } from "../../compiler/rewrite/options.ts";
 import type { Statistics } from "../../compiler/rewrite/statistics.ts";
+import { positionAxis, positionsOf, withoutFirst } from "../sink/positions.ts";
 import { peakLiveBytes } from "./live_bytes.ts";
 import { ValueCollector } from "./collect.ts";
 
@@ -28,12 +29,16 @@ export const calibrate = definePass({
       64,
       "Most samples of these that later passes run side by side; fewer where their values would pass 512 MiB",
     ),
+    sink: integerOption({ min: 0, max: 64 }, 0, "First positions of each sample that ranges leave out"),
   },
   run: async (graph, scope) => {
     const samples = spread(scope.calibration ?? [], scope.options.samples);
     const room = Math.max(1, Math.floor(togetherBytes / Math.max(1, peakLiveBytes(graph))));
     const together = spread(samples, Math.min(scope.options.together, room));
-    const statistics = await collectStatistics(graph, samples, together, scope.onProgress);
+    const statistics = await collectStatistics(graph, samples, together, {
+      sink: scope.options.sink,
+      ...(scope.onProgress === undefined ? {} : { onProgress: scope.onProgress }),
+    });
     return {
       graph,
       applied: [],
@@ -55,8 +60,9 @@ export async function collectStatistics(
   graph: Graph,
   samples: CalibrationData,
   together: CalibrationData,
-  onProgress?: (fraction: number) => void,
+  { sink = 0, onProgress }: { readonly sink?: number; readonly onProgress?: (fraction: number) => void } = {},
 ): Promise<Statistics> {
+  const positions = sink > 0 ? positionsOf(graph) : undefined;
   const beside = new Set(together);
   const axes = channelAxes(graph);
   const collectors = new Map<ValueName, ValueCollector>();
@@ -67,8 +73,10 @@ export async function collectStatistics(
         observe: (value, read) => {
           const axis = axes.get(value);
           if (axis === undefined) return;
-          const tensor = read();
-          if (!isPlain(tensor, "f32")) return;
+          const seen = read();
+          if (!isPlain(seen, "f32")) return;
+          const along = positions && positionAxis(typeOf(graph, value).shape, positions);
+          const tensor = along === undefined ? seen : withoutFirst(seen, along, sink);
           collectorOf(collectors, value, axis, tensor.shape[axis] ?? 1).add(
             tensor.data,
             tensor.shape,

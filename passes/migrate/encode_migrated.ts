@@ -1,9 +1,10 @@
+import { equalShapes, type Extent } from "../../compiler/ir/extent.ts";
 import { cast } from "../../compiler/ir/expression.ts";
 import type { Expression } from "../../compiler/ir/expression.ts";
 import { type IntFormat, intFormat } from "../../compiler/numeric/number_format.ts";
-import { perTensor, type QuantScheme } from "../../compiler/numeric/scheme.ts";
+import { perTensor, perToken, type QuantScheme } from "../../compiler/numeric/scheme.ts";
 import { codesElement, floatTensor } from "../../compiler/ir/tensor.ts";
-import type { Node } from "../../compiler/ir/node.ts";
+import type { Node, ValueName } from "../../compiler/ir/node.ts";
 import { sweep } from "../../compiler/rewrite/drive.ts";
 import { definePass } from "../../compiler/rewrite/pass.ts";
 import { PatchBuilder } from "../../compiler/rewrite/patch.ts";
@@ -17,7 +18,7 @@ import type { GraphView } from "../../compiler/rewrite/view.ts";
  *   x = min(max(round(u), l), h) in f32   ⇒   x = 1 · code,  code = i8(x)
  *
  * Exact: the numbers are integers within the format. The step of the activation is 1, so the product's only step is the
- * weights' own.
+ * weights' own. Where the first rows have steps of their own (a sink), x = step_t · code with one step per row.
  */
 export const encodeMigrated = definePass({
   name: "encode-migrated",
@@ -27,7 +28,7 @@ export const encodeMigrated = definePass({
   exactness: "exact",
   needs: [],
   options: {},
-  run: (graph, scope) => sweep(graph, [encodeRule], { selects: scope.selects }),
+  run: (graph, scope) => sweep(graph, [encodeRule, encodeRowsRule], { selects: scope.selects }),
 });
 
 const encodeRule: Rule = {
@@ -36,9 +37,7 @@ const encodeRule: Rule = {
     if (node.op !== "map") return undefined;
     const format = clampedFormat(node.attributes.expression);
     const [value] = node.outputs;
-    const readers = view.readers(value);
-    if (format === undefined || view.isOutput(value) || readers.length === 0) return undefined;
-    if (!readers.every((reader) => readsAsCodes(reader, value, view))) return undefined;
+    if (format === undefined || !feedsCodes(value, view)) return undefined;
     const rank = view.typeOf(value).shape.length;
     const scheme: QuantScheme = { format, block: perTensor(rank), step: "f32", zeroPoint: false, range: "static" };
     const patch = new PatchBuilder("encode-migrated", view);
@@ -53,21 +52,74 @@ const encodeRule: Rule = {
   },
 };
 
+/** min(max(round(u), l_t), h_t) · step_t: codes and one step per row. */
+const encodeRowsRule: Rule = {
+  name: "encode-migrated",
+  rewrite: (node, view) => {
+    if (node.op !== "map" || !isProduct(node.attributes.expression)) return undefined;
+    const [value] = node.outputs;
+    const [codesValue, steps] = node.inputs;
+    const rounding = view.producer(codesValue);
+    if (rounding?.op !== "map" || view.onlyReader(codesValue) !== node) return undefined;
+    const { expression } = rounding.attributes;
+    const format = clampedFormat(expression);
+    const { shape } = view.typeOf(value);
+    if (format === undefined || !isRowVector(view.typeOf(steps).shape, shape) || !feedsCodes(value, view)) {
+      return undefined;
+    }
+    const scheme: QuantScheme = {
+      format,
+      block: perToken(shape.length),
+      step: "f32",
+      zeroPoint: false,
+      range: "static",
+    };
+    const patch = new PatchBuilder("encode-migrated", view);
+    patch.remove(node, rounding);
+    const codes = patch.map(cast(codesElement(scheme), expression), rounding.inputs, { name: `${value}.i8` });
+    const bundle = patch.add("fromCodes", [codes, steps], { scheme, element: "f32" }, { name: `${value}.q` });
+    patch.replace(value, bundle, { retyped: true });
+    return patched(patch.finish());
+  },
+};
+
+function isProduct(expression: Expression): boolean {
+  return expression.kind === "binary" && expression.operator === "mul" && expression.x.kind === "input" &&
+    expression.x.index === 0 && expression.y.kind === "input" && expression.y.index === 1;
+}
+
+/** One entry per row of `shape`. */
+function isRowVector(steps: readonly Extent[], shape: readonly Extent[]): boolean {
+  return equalShapes(steps, [...shape.slice(0, -1), 1]);
+}
+
+function feedsCodes(value: ValueName, view: GraphView): boolean {
+  const readers = view.readers(value);
+  return !view.isOutput(value) && readers.length > 0 && readers.every((reader) => readsAsCodes(reader, value, view));
+}
+
 /** A matmul whose left operand is the value and whose weights are codes. */
 function readsAsCodes(node: Node, value: string, view: GraphView): boolean {
   return node.op === "matmul" && node.inputs[0] === value && node.inputs.indexOf(value, 1) < 0 &&
     view.typeOf(node.inputs[1]).encoding.kind === "quantized" && node.attributes.result.kind === "real";
 }
 
-/** The signed integer format that min(max(round(u), low), high) fills exactly. */
+/** The signed integer format that min(max(round(u), low), high) fills, in some row at least. */
 function clampedFormat(expression: Expression): IntFormat | undefined {
-  if (expression.kind !== "binary" || expression.operator !== "min" || expression.y.kind !== "literal") {
-    return undefined;
-  }
+  if (expression.kind !== "binary" || expression.operator !== "min") return undefined;
   const lower = expression.x;
-  if (lower.kind !== "binary" || lower.operator !== "max" || lower.y.kind !== "literal") return undefined;
+  if (lower.kind !== "binary" || lower.operator !== "max") return undefined;
   if (lower.x.kind !== "unary" || lower.x.operator !== "round") return undefined;
-  const [low, high] = [Number(lower.y.value), Number(expression.y.value)];
+  const [lows, highs] = [limitsOf(lower.y), limitsOf(expression.y)];
+  if (lows === undefined || highs === undefined) return undefined;
+  const [low, high] = [Math.min(...lows), Math.max(...highs)];
   const bits = Math.log2(high + 1) + 1;
   return Number.isInteger(bits) && bits <= 8 && low === -high - 1 ? intFormat(bits, true) : undefined;
+}
+
+/** The values that a limit may take: a literal, or a choice of two. */
+function limitsOf(limit: Expression): readonly number[] | undefined {
+  if (limit.kind === "literal") return [Number(limit.value)];
+  if (limit.kind !== "select" || limit.x.kind !== "literal" || limit.y.kind !== "literal") return undefined;
+  return [Number(limit.x.value), Number(limit.y.value)];
 }

@@ -1,6 +1,7 @@
 import { fail } from "../../compiler/diagnostics.ts";
-import { binary, type Expression, input, literal, unary } from "../../compiler/ir/expression.ts";
-import type { Graph } from "../../compiler/ir/graph.ts";
+import { binary, compare, type Expression, input, literal, select, unary } from "../../compiler/ir/expression.ts";
+import type { Extent } from "../../compiler/ir/extent.ts";
+import { type Graph, typeOf } from "../../compiler/ir/graph.ts";
 import type { Node, ValueName } from "../../compiler/ir/node.ts";
 import { floatTensor } from "../../compiler/ir/tensor.ts";
 import { booleanOption, choiceOption, integerOption } from "../../compiler/rewrite/options.ts";
@@ -11,8 +12,10 @@ import type { Region, RegionKind } from "../../compiler/rewrite/region/region.ts
 import { type GraphView, Rewriting } from "../../compiler/rewrite/view.ts";
 import { spread } from "../calibrate/calibrate.ts";
 import { isHead } from "../quantize/head.ts";
+import { positionAxis, type Positions, positionsOf } from "../sink/positions.ts";
+import { rowSteps, type SinkOptions, sinkTop } from "../sink/row_steps.ts";
 import { scaleObstacle, scaleRegion } from "../transform/scale_region.ts";
-import { WeightEditor } from "../transform/weight_editor.ts";
+import { type Inserter, WeightEditor } from "../transform/weight_editor.ts";
 import { collectRows, type RowRequest, type RowSample } from "./collect_rows.ts";
 import { channelSteps, type StepOptions, tensorStep } from "./step_search.ts";
 import { transformSites, withUnitGains } from "./sites.ts";
@@ -26,7 +29,11 @@ const options = {
   downs: booleanOption(true, "Migrate in front of down projections"),
   samples: integerOption({ min: 1, max: 4096 }, 64, "Calibration samples to look at"),
   rows: integerOption({ min: 16, max: 65536 }, 4096, "Rows of each activation that are kept"),
-  sink: integerOption({ min: 0, max: 64 }, 0, "First positions of each sample that calibration leaves out"),
+  sink: integerOption(
+    { min: 0, max: 64 },
+    0,
+    "First positions, left out of calibration, whose rows take 8-bit steps of their own",
+  ),
 } as const;
 
 /**
@@ -41,7 +48,7 @@ const options = {
  *
  * Lossy by rounding: |x - s q| ≤ s/2 inside the range, clipping outside. Loud channels take finer weight steps, quiet
  * ones are crushed, since one weight step serves a whole row of s_j W_ij: clipping and rotations keep s flat.
- * A massive first token would set every range: `sink` leaves it out of calibration.
+ * A massive first token would set every range: `sink` leaves it out of calibration and gives its row a step of its own.
  */
 export const migrateQuantStep = definePass({
   name: "migrate-quant-step",
@@ -59,12 +66,20 @@ export const migrateQuantStep = definePass({
     const { rows: limit, sink } = scope.options;
     const rows = await collectRows(prepared, sites.map(requestOf), samples, limit, sink, scope.onProgress);
     const editor = new WeightEditor(prepared);
-    const step: StepOptions = { top: 2 ** (scope.options.bits - 1) - 1, clip: scope.options.clip };
+    const { bits, clip, granularity } = scope.options;
+    const positions = sink > 0 ? positionsOf(prepared) : undefined;
+    const rounding: Rounding = {
+      top: 2 ** (bits - 1) - 1,
+      ...(positions === undefined ? {} : { sink: { positions, options: { sink, top: sinkTop } } }),
+    };
+    let rowSinks = 0;
     for (const site of sites) {
       const seen = rows.get(site.region.activations[0].value);
-      if (seen !== undefined && seen.count > 0) migrate(editor, site, seen, step, scope.options.granularity);
+      if (seen === undefined || seen.count === 0) continue;
+      const steps = stepsOf(site, seen, { top: rounding.top, clip }, granularity);
+      rowSinks += migrate(editor, site, steps, rounding);
     }
-    return { graph: editor.finish(), applied: [], declined, metrics: { migrated: sites.length } };
+    return { graph: editor.finish(), applied: [], declined, metrics: { migrated: sites.length, rowSinks } };
   },
 });
 
@@ -111,34 +126,78 @@ function requestOf({ region }: Site): RowRequest {
   return { value, columns: channels.length };
 }
 
-function migrate(
-  editor: WeightEditor,
-  { region, division }: Site,
+function stepsOf(
+  { region }: Site,
   rows: RowSample,
   options: StepOptions,
   granularity: "channel" | "tensor",
-): void {
+): Float64Array {
   const [{ channels }] = region.activations;
-  const steps = granularity === "channel"
+  return granularity === "channel"
     ? channelSteps(rows, channels, region.channels, options)
     : new Float64Array(region.channels).fill(tensorStep(rows, options));
+}
+
+/** How the divided activation is rounded. */
+interface Rounding {
+  readonly top: number;
+  readonly sink?: { readonly positions: Positions; readonly options: SinkOptions };
+}
+
+/** Moves the steps and puts the rounding in front of every reader. Gives how many values take rows of a sink apart. */
+function migrate(editor: WeightEditor, { region, division }: Site, steps: Float64Array, rounding: Rounding): number {
   if (division === "folded") scaleRegion(editor, region, steps);
   else for (const sink of region.sinks) editor.scale(sink, steps);
   const readers = new Map<ValueName, Node[]>();
   for (const { node } of region.sinks) readers.set(node.inputs[0], [...readers.get(node.inputs[0]) ?? [], node]);
+  let apart = 0;
   for (const [value, nodes] of readers) {
+    const { shape } = typeOf(editor.graph, value);
+    const positions = rounding.sink?.positions;
+    const hasSink = positions !== undefined && positionAxis(shape, positions) === shape.length - 2;
+    if (hasSink) apart++;
     editor.insertShared(nodes, 0, (inserter) => {
-      const operands = division === "folded"
-        ? [value]
-        : [value, inserter.constant(floatTensor([steps.length], steps.map((step) => 1 / step)), "inverse_steps")];
-      const expression = roundClamp(division === "folded" ? input(0) : binary("mul", input(0), input(1)), options.top);
-      return inserter.add("map", operands, { expression }, `${value}.codes`);
+      const divisor = division === "folded"
+        ? undefined
+        : inserter.constant(floatTensor([steps.length], steps.map((step) => 1 / step)), "inverse_steps");
+      return hasSink
+        ? roundRows(inserter, value, divisor, shape, rounding)
+        : roundAll(inserter, value, divisor, rounding.top);
     });
   }
+  return apart;
 }
 
 /** clamp(round(x), -top - 1, top): codes held as numbers until the weights are codes too. */
-function roundClamp(x: Expression, top: number): Expression {
-  const low = literal(-top - 1);
-  return binary("min", binary("max", unary("round", x), low), literal(top));
+function roundAll(inserter: Inserter, value: ValueName, divisor: ValueName | undefined, top: number): ValueName {
+  const operands = divisor === undefined ? [value] : [value, divisor];
+  const divided = divisor === undefined ? input(0) : binary("mul", input(0), input(1));
+  const expression = clamped(unary("round", divided), literal(-top - 1), literal(top));
+  return inserter.add("map", operands, { expression }, `${value}.codes`);
+}
+
+/** Codes times the row's step, which is 1 but at the sink: there the row has 8 bits of its own. */
+function roundRows(
+  inserter: Inserter,
+  value: ValueName,
+  divisor: ValueName | undefined,
+  shape: readonly Extent[],
+  { top, sink }: Rounding,
+): ValueName {
+  if (sink === undefined) return roundAll(inserter, value, divisor, top);
+  const divided = divisor === undefined
+    ? value
+    : inserter.add("map", [value, divisor], { expression: binary("mul", input(0), input(1)) }, `${value}.divided`);
+  const { mask, steps } = rowSteps(inserter, divided, shape, sink.positions, 1, sink.options);
+  const limit = (inside: number, atSink: number) =>
+    select(compare("gt", input(2), literal(0)), literal(atSink), literal(inside));
+  const rounded = unary("round", binary("div", input(0), input(1)));
+  const expression = clamped(rounded, limit(-top - 1, -sinkTop - 1), limit(top, sinkTop));
+  const codes = inserter.add("map", [divided, steps, mask], { expression }, `${value}.codes`);
+  const scaled = { expression: binary("mul", input(0), input(1)) };
+  return inserter.add("map", [codes, steps], scaled, `${value}.rows`);
+}
+
+function clamped(x: Expression, low: Expression, high: Expression): Expression {
+  return binary("min", binary("max", x, low), high);
 }

@@ -38,6 +38,11 @@ const options = {
     99.99,
     "Share of the entries inside the range of the percentile observer",
   ),
+  sink: integerOption(
+    { min: 0, max: 64 },
+    0,
+    "Static steps: first positions whose rows take 8-bit steps of their own; give the calibrate pass the same",
+  ),
 } as const;
 
 /**

@@ -2,9 +2,12 @@
 
 import { formatBits, formatMax, intFormat, intRange, type NumberFormat } from "../../compiler/numeric/number_format.ts";
 import { roundHalfEven } from "../../compiler/numeric/element.ts";
-import { perTensor, type QuantScheme } from "../../compiler/numeric/scheme.ts";
+import { perTensor, perToken, type QuantScheme } from "../../compiler/numeric/scheme.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { Node, ValueName } from "../../compiler/ir/node.ts";
+import { compare, input, literal, select } from "../../compiler/ir/expression.ts";
+import { InvariantError } from "../../compiler/diagnostics.ts";
+import type { NodeOptions } from "../../compiler/ir/build.ts";
 import { floatTensor, plainTensor } from "../../compiler/ir/tensor.ts";
 import type { PassResult } from "../../compiler/rewrite/pass.ts";
 import { type Patch, PatchBuilder } from "../../compiler/rewrite/patch.ts";
@@ -12,6 +15,8 @@ import { type Declined, nodeLabel } from "../../compiler/rewrite/rule.ts";
 import type { Statistics } from "../../compiler/rewrite/statistics.ts";
 import { Rewriting } from "../../compiler/rewrite/view.ts";
 import { observedRange, type Observer, type Range } from "../calibrate/observers.ts";
+import { positionAxis, type Positions, positionsOf } from "../sink/positions.ts";
+import { type NodeMaker, rowSteps } from "../sink/row_steps.ts";
 import { type CodePlan, planCodes, wantsCodes } from "./code_plan.ts";
 
 export interface StaticRecipe {
@@ -19,6 +24,8 @@ export interface StaticRecipe {
   readonly zeroPoint: boolean;
   readonly observer: Observer;
   readonly percentile: number;
+  /** First positions whose rows take steps of their own. */
+  readonly sink: number;
 }
 
 /** One step and zero point for a whole tensor. Integer codes are signed. */
@@ -70,7 +77,7 @@ export function quantizeStatically(
       reason: "calibration saw no operand of it",
     }));
   const chosen = graph.nodes.map((node) => ({ node, contracts: contracts(node) }));
-  const insertion = new Insertion(rewriting, plan, statistics, recipe);
+  const insertion = new Insertion(rewriting, plan, statistics, recipe, positionsOf(graph));
   const applied: Patch[] = [];
   for (const { node, contracts: wants } of chosen) {
     if (!wants && !plan.integer.has(node.outputs[0])) continue;
@@ -85,6 +92,7 @@ export function quantizeStatically(
     declined,
     metrics: {
       tensors: plan.held.size,
+      rowSinks: insertion.rowSinks,
       integer: plan.integer.size,
       contractions: chosen.filter((entry) => entry.contracts).length,
     },
@@ -95,12 +103,15 @@ export function quantizeStatically(
 class Insertion {
   readonly #codes = new Map<ValueName, ValueName>();
   readonly #decoded = new Map<ValueName, ValueName>();
+  /** Values whose rows at the sink have steps of their own. */
+  rowSinks = 0;
 
   constructor(
     readonly view: Rewriting,
     readonly plan: CodePlan,
     readonly statistics: Statistics,
     readonly recipe: StaticRecipe,
+    readonly positions: Positions | undefined,
   ) {}
 
   /** The node over codes (a contraction's left operand) or over decoded codes; undefined when none of its operands is held. */
@@ -129,11 +140,44 @@ class Insertion {
       : observedRange(observer, seen, { percentile, symmetric, levels: 2 ** formatBits(format), format });
     const grid = gridOf(range, format, zeroPoint);
     const rank = this.view.typeOf(value).shape.length;
-    const codes = patch.add("quantize", gridOperands(patch, value, grid, rank, symmetric), {
-      scheme: gridScheme(grid, rank, symmetric),
-    }, { name: `${value}.q`, origin: this.#originOf(value) });
+    const options = { name: `${value}.q`, origin: this.#originOf(value) };
+    const codes = this.#hasSink(value)
+      ? this.#quantizedRows(patch, value, grid, options)
+      : patch.add("quantize", gridOperands(patch, value, grid, rank, symmetric), {
+        scheme: gridScheme(grid, rank, symmetric),
+      }, options);
     this.#codes.set(value, codes);
     return codes;
+  }
+
+  /** Integer codes of a value whose last axis but one runs along the positions. */
+  #hasSink(value: ValueName): boolean {
+    const { shape } = this.view.typeOf(value);
+    const { sink, format } = this.recipe;
+    return sink > 0 && format.kind === "int" && this.positions !== undefined &&
+      positionAxis(shape, this.positions) === shape.length - 2;
+  }
+
+  /**
+   * One step per row: the static one, or at the sink that of the row itself, without a zero point. A zero point of the
+   * other rows stays out of rows at the sink.
+   */
+  #quantizedRows(patch: PatchBuilder, value: ValueName, grid: TensorGrid, options: NodeOptions): ValueName {
+    const { shape } = this.view.typeOf(value);
+    const { positions, recipe: { sink, zeroPoint } } = this;
+    if (positions === undefined || grid.format.kind !== "int") throw new InvariantError(`%${value} has no positions`);
+    const maker: NodeMaker = {
+      constant: (tensor, name) => patch.constant(tensor, { name }),
+      add: (op, inputs, attributes, name) => patch.add(op, inputs, attributes, { name, origin: options.origin ?? [] }),
+    };
+    this.rowSinks++;
+    const { max } = intRange(grid.format);
+    const { mask, steps } = rowSteps(maker, value, shape, positions, grid.step, { sink, top: max });
+    const scheme: QuantScheme = { ...gridScheme(grid, shape.length, !zeroPoint), block: perToken(shape.length) };
+    if (!zeroPoint) return patch.add("quantize", [value, steps], { scheme }, options);
+    const chosen = select(compare("gt", input(0), literal(0)), literal(0, "i32"), literal(grid.zero, "i32"));
+    const zeros = patch.map(chosen, [mask], { name: `${value}.row_zeros`, origin: options.origin ?? [] });
+    return patch.add("quantize", [value, steps, zeros], { scheme }, options);
   }
 
   #originOf(value: ValueName): readonly string[] {
