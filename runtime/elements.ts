@@ -8,47 +8,30 @@ type ArrayConstructor = {
   new (buffer: ArrayBufferLike, offset: number, length: number): NumberArray;
 };
 
-/** Engines without Float16Array show the 16 bits of each number. */
-function half(): ArrayConstructor {
-  return typeof Float16Array === "undefined" ? Uint16Array : Float16Array;
-}
-
-function constructorOf(element: ElementName): ArrayConstructor {
-  switch (element) {
-    case "bool":
-    case "u8":
-      return Uint8Array;
-    case "i8":
-      return Int8Array;
-    case "u16":
-    case "bf16":
-      return Uint16Array;
-    case "i16":
-      return Int16Array;
-    case "u32":
-      return Uint32Array;
-    case "i32":
-      return Int32Array;
-    case "u64":
-      return BigUint64Array;
-    case "i64":
-      return BigInt64Array;
-    case "f16":
-      return half();
-    case "f32":
-      return Float32Array;
-    case "f64":
-      return Float64Array;
-  }
-}
+const arrays: Readonly<Record<ElementName, ArrayConstructor>> = {
+  bool: Uint8Array,
+  u8: Uint8Array,
+  i8: Int8Array,
+  u16: Uint16Array,
+  bf16: Uint16Array,
+  i16: Int16Array,
+  u32: Uint32Array,
+  i32: Int32Array,
+  u64: BigUint64Array,
+  i64: BigInt64Array,
+  // Engines without Float16Array show the 16 bits of each number.
+  f16: typeof Float16Array === "undefined" ? Uint16Array : Float16Array,
+  f32: Float32Array,
+  f64: Float64Array,
+};
 
 export function bytesPerElement(element: ElementName): number {
-  return constructorOf(element).BYTES_PER_ELEMENT;
+  return arrays[element].BYTES_PER_ELEMENT;
 }
 
 /** A view of `length` elements at a byte offset. */
 export function viewAs(element: ElementName, buffer: ArrayBufferLike, offset: number, length: number): NumberArray {
-  return new (constructorOf(element))(buffer, offset, length);
+  return new arrays[element](buffer, offset, length);
 }
 
 function bytesOf(data: ArrayBufferView): Uint8Array {
@@ -63,12 +46,12 @@ export function elementBytes(data: NumberArray, element: ElementName): Uint8Arra
   }
   if (element === "f16" && data instanceof Uint16Array) return bytesOf(data);
   if (element === "u8" && data instanceof Uint8ClampedArray) return bytesOf(data);
-  return data instanceof constructorOf(element) ? bytesOf(data) : undefined;
+  return data instanceof arrays[element] ? bytesOf(data) : undefined;
 }
 
 /** Name of the array that an element wants, for messages. */
 export function arrayName(element: ElementName): string {
-  return constructorOf(element).name;
+  return arrays[element].name;
 }
 
 /** The number that an entry stands for, also where the array holds the bits of a half-width float. */

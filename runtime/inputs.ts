@@ -2,7 +2,7 @@
 
 import type { InputTensor } from "./api.ts";
 import { arrayName, bytesPerElement, elementBytes } from "./elements.ts";
-import { type GivenShape, type ShapePort, shapeText } from "./shapes.ts";
+import { type GivenShape, refuse, type ShapePort, shapeText } from "./shapes.ts";
 
 export interface Given<Port extends ShapePort> extends GivenShape {
   readonly port: Port;
@@ -21,14 +21,12 @@ export function readInputs<Port extends ShapePort>(
   return spec.inputs.map((port) => {
     const tensor = inputs[port.name];
     if (tensor === undefined || tensor === null) {
-      throw new TypeError(`Input "${port.name}" is missing; it wants ${port.element} ${shapeText(port.shape)}`);
+      refuse(port, `is missing; it wants ${port.element} ${shapeText(port.shape)}`);
     }
     const { data, shape } = ArrayBuffer.isView(tensor) ? { data: tensor, shape: undefined } : tensor;
     const bytes = ArrayBuffer.isView(data) ? elementBytes(data, port.element) : undefined;
     if (bytes === undefined) {
-      throw new TypeError(
-        `Input "${port.name}" is ${kindOf(data)}, wants a ${arrayName(port.element)} (${port.element})`,
-      );
+      refuse(port, `is ${kindOf(data)}, wants a ${arrayName(port.element)} (${port.element})`);
     }
     return { port, bytes, shape, length: bytes.byteLength / bytesPerElement(port.element) };
   });

@@ -3,9 +3,7 @@
 import type { LoadOptions, Model, TargetName } from "./api.ts";
 
 /** The device lacks something that the target needs; another target may run the model. */
-export class UnfitDevice extends Error {
-  override readonly name = "UnfitDevice";
-}
+export class UnfitDevice extends Error {}
 
 /** A way to load the model. `options.target` is `auto` where another target is left to try. */
 export interface Loader {

@@ -43,17 +43,8 @@ export async function readInto(
 
 async function* chunksOf(url: URL, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
   if (url.protocol === "file:") {
-    const file = await (await files()).open(url);
-    try {
-      const chunk = new Uint8Array(1 << 20);
-      for (;;) {
-        const { bytesRead } = await file.read(chunk, 0, chunk.byteLength);
-        if (bytesRead === 0) return;
-        yield chunk.subarray(0, bytesRead);
-      }
-    } finally {
-      await file.close();
-    }
+    // The stream closes the file.
+    return yield* (await (await files()).open(url)).createReadStream({ highWaterMark: 1 << 20 });
   }
   const { body } = await get(url, signal);
   const reader = body?.getReader();

@@ -48,8 +48,8 @@ export function solveSymbols(spec: ShapeSpec, given: readonly GivenShape[], past
   values.total = past + added;
   if (spec.capacity !== null && values.total > spec.capacity) {
     throw new RangeError(
-      `The states hold ${past} of ${spec.capacity} positions, and this run adds ${added}: ` +
-        `use state.reset() or state.rewind(), or send less`,
+      `The states hold ${past} of ${spec.capacity} positions, this run adds ${added}: ` +
+        `use state.reset() or state.rewind()`,
     );
   }
   for (const input of given) checkShape(values, input);
@@ -67,7 +67,7 @@ function solveByLength(spec: ShapeSpec, values: SymbolValues, input: GivenShape)
   const open = input.port.shape.filter(isOpen);
   if (open.length === 0) return;
   if (open.length > 1) {
-    throw new TypeError(`Input "${input.port.name}" has more than one dynamic axis: pass { data, shape }`);
+    refuse(input.port, "has more than one dynamic axis: pass { data, shape }");
   }
   const rest = sizeOf(input.port.shape.filter((extent) => !isOpen(extent)).map((extent) => extentAt(extent, values)));
   if (input.length % rest !== 0) misfit(input);
@@ -85,13 +85,11 @@ function bind(spec: ShapeSpec, values: SymbolValues, input: GivenShape, extent: 
   const { min, max } = spec.symbols[extent.symbol];
   if (!Number.isInteger(value)) misfit(input);
   if (value < min || value > max) {
-    throw new RangeError(
-      `Input "${input.port.name}": ${extent.symbol} is ${value}, this artifact was compiled for ${min} to ${max}`,
-    );
+    refuse(input.port, `has ${extent.symbol} = ${value}, this artifact was compiled for ${min} to ${max}`);
   }
   const known = values[extent.symbol];
   if (known !== undefined && known !== value) {
-    throw new RangeError(`Input "${input.port.name}": ${extent.symbol} is ${value}, another input has ${known}`);
+    refuse(input.port, `has ${extent.symbol} = ${value}, another input has ${known}`);
   }
   values[extent.symbol] = value;
 }
@@ -104,5 +102,10 @@ function checkShape(values: SymbolValues, input: GivenShape): void {
 
 function misfit({ port, length, shape }: GivenShape): never {
   const got = shape === undefined ? "" : ` in the shape ${shapeText(shape)}`;
-  throw new TypeError(`Input "${port.name}" is ${length} numbers${got}, wants ${shapeText(port.shape)}`);
+  refuse(port, `is ${length} numbers${got}, wants ${shapeText(port.shape)}`);
+}
+
+/** Throws a TypeError that names the input. */
+export function refuse({ name }: { readonly name: string }, what: string): never {
+  throw new TypeError(`Input "${name}" ${what}`);
 }

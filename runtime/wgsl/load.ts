@@ -54,31 +54,20 @@ export function lostText(name: string, reason: string): string {
 }
 
 /** The weights in a buffer of the device. */
-export async function uploadWeights(
-  device: GPUDevice,
-  name: string,
-  bytes: Uint8Array<ArrayBuffer>,
-): Promise<GPUBuffer> {
-  return await checked(device, `Model "${name}"`, () => {
+export function uploadWeights(device: GPUDevice, name: string, bytes: Uint8Array<ArrayBuffer>): Promise<GPUBuffer> {
+  return checked(device, `Model "${name}"`, () => {
     // Room behind the end for the binding of a constant without entries.
-    const size = bytes.byteLength + 16;
-    const buffer = device.createBuffer({
-      label: "weights",
-      size,
-      usage: usage.storage | usage.copyTarget | usage.copySource,
-    });
-    if (bytes.byteLength > 0) device.queue.writeBuffer(buffer, 0, bytes);
+    const buffer = device.createBuffer({ size: bytes.length + 16, usage: usage.kernels });
+    if (bytes.length > 0) device.queue.writeBuffer(buffer, 0, bytes);
     return buffer;
   });
 }
 
-const marker = "// kernel: ";
-
 /** Kernels by name. */
 function splitShaders(bytes: Uint8Array): Map<string, string> {
-  const pieces = new TextDecoder().decode(bytes).split(`\n${marker}`).slice(1);
+  const pieces = new TextDecoder().decode(bytes).split("\n// kernel: ").slice(1);
   return new Map(pieces.map((piece) => {
-    const end = piece.indexOf("\n");
-    return [piece.slice(0, end), piece.slice(end + 1)];
+    const [name] = piece.split("\n", 1);
+    return [name, piece.slice(name.length + 1)];
   }));
 }

@@ -31,9 +31,11 @@ export function createGpuModel(spec: GpuSpec, loaded: LoadedGpu): Model {
     run: async (given, values) => {
       const words = await program().run(values, (queue, arena) => {
         for (const input of given) writeInput(queue, arena, input, values);
-      }).catch((cause) => {
+      }).catch(async (cause) => {
+        // The loss of a device is told after what it broke.
+        await new Promise((resolve) => setTimeout(resolve));
         program();
-        throw new Error(`Model "${spec.name}" cannot read its results: ${String(cause)}`, { cause });
+        throw cause;
       });
       return Object.fromEntries(spec.outputs.map((port, index) => [port.name, readOutput(words[index], port, values)]));
     },

@@ -1,15 +1,17 @@
 /** A model on the device: buffers, pipelines and bind groups, made once; then one command encoder a run. */
 
+import { bytesPerElement } from "../elements.ts";
 import { extentAt } from "../shapes.ts";
-import { checked, usage } from "./device.ts";
-import type { Count, GpuPort, GpuSpec } from "./spec.ts";
+import { checked, mapRead, usage } from "./device.ts";
+import type { Count, CountOperator, GpuPort, GpuSpec } from "./spec.ts";
 import type { ChosenShader } from "./variants.ts";
+import { wordsPerElement } from "./words.ts";
 
 type Symbols = Readonly<Record<string, number>>;
 
 const mostGroups = 65535;
 /** Offsets of uniform bindings are multiples of this. */
-const uniformStride = 256;
+const uniformWords = 64;
 
 export interface GpuProgram {
   /** Runs all steps; `before` writes the inputs, and the result holds the words of each output, in order. */
@@ -39,8 +41,8 @@ function pipelineOf(device: GPUDevice, name: string, code: string, cache: Pipeli
   let found = cache.get(code);
   if (found === undefined) {
     found = checked(device, `Kernel "${name}"`, () => {
-      const module = device.createShaderModule({ label: name, code });
-      return device.createComputePipelineAsync({ label: name, layout: "auto", compute: { module, entryPoint: name } });
+      const module = device.createShaderModule({ code });
+      return device.createComputePipelineAsync({ layout: "auto", compute: { module, entryPoint: name } });
     });
     cache.set(code, found);
   }
@@ -54,40 +56,30 @@ function buildProgram(
   pipelines: readonly GPUComputePipeline[],
   shaders: readonly ChosenShader[],
 ): GpuProgram {
-  const storage = usage.storage | usage.copyTarget | usage.copySource;
-  const uniform = usage.uniform | usage.copyTarget;
-  const make = (label: string, bytes: number, flags: number) =>
-    device.createBuffer({ label, size: Math.max(16, Math.ceil(bytes / 4) * 4), usage: flags });
-  const arena = make("arena", spec.arenaBytes, storage);
-  const states = make("states", spec.statesBytes, storage);
+  const make = (bytes: number, flags: number = usage.kernels) =>
+    device.createBuffer({ size: Math.max(16, Math.ceil(bytes / 4) * 4), usage: flags });
+  const arena = make(spec.arenaBytes);
+  const states = make(spec.statesBytes);
   const names = Object.keys(spec.symbols).sort();
-  const symbols = make("symbols", 4 * names.length, uniform);
-  const strides = spec.steps.map(({ starts }) => Math.ceil((4 * starts.length) / uniformStride) * uniformStride);
-  const offsets: number[] = [];
-  const calls = new Uint32Array(strides.reduce((sum, stride) => (offsets.push(sum), sum + stride), 0) / 4);
-  spec.steps.forEach(({ starts }, index) => calls.set(starts, offsets[index] / 4));
-  const callBuffer = make("calls", calls.byteLength, uniform);
-  if (calls.length > 0) device.queue.writeBuffer(callBuffer, 0, calls);
+  const symbols = make(4 * names.length);
+  const stride = Math.ceil(Math.max(1, ...spec.steps.map(({ starts }) => starts.length)) / uniformWords) * uniformWords;
+  const words = new Uint32Array(stride * spec.steps.length);
+  spec.steps.forEach(({ starts }, index) => words.set(starts, stride * index));
+  const calls = make(words.byteLength);
+  device.queue.writeBuffer(calls, 0, words);
 
   const groups = spec.steps.map(({ kernel, starts, windows }, index) => {
     const { uses } = spec.kernels[kernel];
-    const entries: GPUBindGroupEntry[] = [
-      { binding: 0, resource: { buffer: callBuffer, offset: offsets[index], size: 4 * starts.length } },
-      ...(uses & 4 ? [{ binding: 1, resource: { buffer: symbols } }] : []),
-      ...(uses & 1 ? [{ binding: 2, resource: { buffer: arena } }] : []),
-      ...(uses & 2 ? [{ binding: 3, resource: { buffer: states } }] : []),
-      ...windows.map(([offset, size], window) => ({
-        binding: 4 + window,
-        resource: { buffer: weights, offset, size },
-      })),
-    ];
+    const entries: GPUBindGroupEntry[] = [];
+    const bind = (binding: number, buffer: GPUBuffer, offset?: number, size?: number) =>
+      entries.push({ binding, resource: { buffer, offset, size } });
+    bind(0, calls, 4 * stride * index, 4 * starts.length);
+    [symbols, arena, states].forEach((buffer, bit) => uses & (1 << bit) && bind(1 + bit, buffer));
+    windows.forEach(([offset, size], window) => bind(4 + window, weights, offset, size));
     return device.createBindGroup({ layout: pipelines[kernel].getBindGroupLayout(0), entries });
   });
-  const staging = make(
-    "outputs",
-    spec.outputs.reduce((sum, port) => sum + spanOf(port, port.bounds).bytes, 0),
-    usage.copyTarget | usage.mapRead,
-  );
+  const most = spec.outputs.reduce((sum, port) => sum + spanOf(port, port.bounds).bytes, 0);
+  const staging = make(most, usage.results);
   const memories = { arena, states, weights };
 
   const encode = (values: Symbols, spans: readonly Span[]) => {
@@ -117,7 +109,7 @@ function buildProgram(
       const total = spans.reduce((sum, { bytes }) => sum + bytes, 0);
       device.queue.submit([encode(values, spans)]);
       if (total === 0) return spans.map(() => new Uint32Array(0));
-      await staging.mapAsync(usage.mapRead, 0, total);
+      await staging.mapAsync(mapRead, 0, total);
       const words = new Uint32Array(staging.getMappedRange(0, total).slice(0));
       staging.unmap();
       let at = 0;
@@ -128,12 +120,9 @@ function buildProgram(
       encoder.clearBuffer(states);
       device.queue.submit([encoder.finish()]);
     },
-    dispose: () => [arena, states, symbols, callBuffer, staging].forEach((buffer) => buffer.destroy()),
+    dispose: () => [arena, states, symbols, calls, staging].forEach((buffer) => buffer.destroy()),
   };
 }
-
-const narrow: Readonly<Record<string, number>> = { bool: 1, u8: 1, i8: 1, u16: 2, i16: 2, f16: 2, bf16: 2 };
-const wide: Readonly<Record<string, number>> = { i64: 8, u64: 8, f64: 8 };
 
 /** Bytes of a memory. */
 interface Span {
@@ -146,29 +135,24 @@ function spanOf({ element, bounds, memory, address }: GpuPort, shape: readonly n
   const start = memory === "weights" ? address : 4 * address;
   if (shape.includes(0)) return { start, bytes: 0 };
   const last = shape.reduce((index, extent, axis) => index * bounds[axis] + extent - 1, 0);
-  const packed = memory === "weights" ? narrow[element] : undefined;
-  return { start, bytes: Math.ceil(((last + 1) * (packed ?? wide[element] ?? 4)) / 4) * 4 };
+  const width = memory === "weights" ? bytesPerElement(element) : 4 * wordsPerElement(element);
+  return { start, bytes: Math.ceil(((last + 1) * width) / 4) * 4 };
 }
+
+const operators: Readonly<Record<CountOperator, (x: number, y: number) => number>> = {
+  add: (x, y) => x + y,
+  mul: (x, y) => x * y,
+  div: (x, y) => Math.floor(x / y),
+  rem: (x, y) => x % y,
+  min: Math.min,
+  max: Math.max,
+};
 
 export function countAt(count: Count, symbols: Symbols): number {
   if (typeof count === "number") return count;
   if (typeof count === "string") return symbols[count];
-  const [operator, left, right] = count;
-  const [x, y] = [countAt(left, symbols), countAt(right, symbols)];
-  switch (operator) {
-    case "add":
-      return x + y;
-    case "mul":
-      return x * y;
-    case "div":
-      return Math.floor(x / y);
-    case "rem":
-      return x % y;
-    case "min":
-      return Math.min(x, y);
-    case "max":
-      return Math.max(x, y);
-  }
+  const [operator, x, y] = count;
+  return operators[operator](countAt(x, symbols), countAt(y, symbols));
 }
 
 /** x, y and z of a dispatch. */

@@ -28,7 +28,7 @@ export interface GpuStep {
 
 export interface GpuKernel {
   readonly name: string;
-  /** Which of arena (1), states (2) and symbols (4) it binds. */
+  /** Which of symbols (1), arena (2) and states (4) it binds. */
   readonly uses: number;
   /** What each variant needs of the device, the best first; the last needs nothing. */
   readonly variants: readonly (readonly string[])[];

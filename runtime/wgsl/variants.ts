@@ -1,5 +1,6 @@
 /** Which variant of a kernel a device runs. */
 
+import { UnfitDevice } from "../pick.ts";
 import type { GpuKernel, GpuSpec } from "./spec.ts";
 
 /** Features that kernels make use of where a device has them. */
@@ -7,10 +8,9 @@ export const usedFeatures = ["shader-f16", "subgroups"] as const;
 
 /** What the device and the engine have of what variants may need. */
 function featuresOf(device: GPUDevice): ReadonlySet<string> {
-  const language = globalThis.navigator.gpu.wgslLanguageFeatures;
   return new Set([
     ...usedFeatures.filter((feature) => device.features.has(feature)),
-    ...(language?.has("packed_4x8_integer_dot_product") ? ["packed-dot"] : []),
+    ...(navigator.gpu.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ? ["packed-dot"] : []),
   ]);
 }
 
@@ -36,9 +36,11 @@ export function chooseShaders(
   });
 }
 
-/** The first variant whose needs are all there; the last has none. */
-function variantFor({ variants }: GpuKernel, features: ReadonlySet<string>): number {
-  return variants.findIndex((needs) => needs.every((feature) => features.has(feature)));
+/** The first variant whose needs are all there. Throws an UnfitDevice that names what the device must have. */
+function variantFor({ name, variants }: GpuKernel, features: ReadonlySet<string>): number {
+  const found = variants.findIndex((needs) => needs.every((feature) => features.has(feature)));
+  if (found >= 0) return found;
+  throw new UnfitDevice(`Kernel "${name}" needs ${variants.at(-1)?.join()}: use the wasm target`);
 }
 
 /** Name of a variant's text in the file of shaders. */

@@ -27,30 +27,12 @@ export function toWords(bytes: Uint8Array, element: ElementName): Uint32Array<Ar
 
 /** Elements from their words. */
 export function fromWords(words: Uint32Array<ArrayBuffer>, element: ElementName): NumberArray {
+  const width = bytesPerElement(element);
   const count = words.length / wordsPerElement(element);
-  if (bytesPerElement(element) >= 4) return viewAs(element, words.buffer, words.byteOffset, count);
-  const bytes = new Uint8Array(count * bytesPerElement(element));
-  switch (element) {
-    case "bool":
-    case "i8":
-    case "u8":
-      bytes.set(words);
-      break;
-    case "f16":
-      setHalves(bytes, words, halfOf);
-      break;
-    case "bf16":
-      setHalves(bytes, words, (word) => word >>> 16);
-      break;
-    default:
-      setHalves(bytes, words, (word) => word);
-  }
-  return viewAs(element, bytes.buffer, 0, count);
-}
-
-function setHalves(bytes: Uint8Array<ArrayBuffer>, words: Uint32Array, half: (word: number) => number): void {
-  const halves = new Uint16Array(bytes.buffer);
-  for (let index = 0; index < words.length; index++) halves[index] = half(words[index]);
+  if (width >= 4) return viewAs(element, words.buffer, words.byteOffset, count);
+  const half = element === "f16" ? halfOf : element === "bf16" ? (word: number) => word >>> 16 : undefined;
+  const narrow = half === undefined ? words : words.map(half);
+  return viewAs(element, (width === 1 ? Uint8Array : Uint16Array).from(narrow).buffer, 0, count);
 }
 
 /** The f16 bits of an f32 that is one. */

@@ -89,7 +89,7 @@ Deno.test("startProgram grows, rewinds and resets a state along a dynamic axis",
     /"x": seq is 5, this artifact was compiled for 1 to 4/,
   );
   await send(1, 1, 1, 1, 1, 1, 1, 1);
-  await assert.rejects(() => send(1, 1), /hold 6 of 6 positions, and this run adds 1/);
+  await assert.rejects(() => send(1, 1), /hold 6 of 6 positions, this run adds 1/);
   assert.throws(() => running.model.state.rewind(7), /Cannot rewind to 7: the states hold 6 positions/);
   running.model.state.reset();
   assert.deepEqual((await send(9, 9)).all, floatTensor([1, 2], [9, 9]));

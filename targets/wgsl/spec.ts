@@ -20,7 +20,7 @@ export function gpuSpec(program: WgslProgram, files: RuntimeFiles, shadersFile =
     statesBytes: program.statesBytes,
     kernels: shaders.map(({ name, memories, usesSymbols, variants }) => ({
       name,
-      uses: Number(memories.includes("arena")) + 2 * Number(memories.includes("states")) + 4 * Number(usesSymbols),
+      uses: Number(usesSymbols) + 2 * Number(memories.includes("arena")) + 4 * Number(memories.includes("states")),
       variants: variants.map(({ needs }) => needs),
     })),
     steps: program.steps.map(({ shader, starts, windows, workgroups }) => ({
