@@ -85,7 +85,7 @@ async function compiled(recipe: string, overrides: readonly string[]): Promise<C
     recipe,
     overrides,
     logits: "all",
-    bind: { seq: window, total: window },
+    bind: { seq: { min: 1, max: window }, total: window },
     calibration: (imported) => {
       const ids = textIds(imported).subarray(0, calibrationIds);
       return Promise.resolve(success(tokenSamples(imported.graph, ids, window, calibrationIds / window)));
