@@ -25,7 +25,7 @@ export const kernelFamilies: readonly KernelFamily[] = [
     summary: "windows and filters in tiles",
   },
   {
-    ops: ["attention", "norm", "softmax", "reduce", "quantize", "transform"],
+    ops: ["argReduce", "attention", "norm", "softmax", "reduce", "quantize", "transform"],
     select: selectWorkgroup,
     summary: "a workgroup for each row, whose loops its invocations share",
   },

@@ -20,6 +20,8 @@ import {
   lowestOf,
   mul,
   scalarOfIndex,
+  selectOf,
+  smallerOf,
   sub,
   unaryOf,
 } from "../scalar.ts";
@@ -85,19 +87,23 @@ export function lowerArgReduce(
   const kept = axisRange(0, rank).filter((other) => other !== axis);
   const participants = lowering.storeStrides().map((strides) => reducedStrides(strides, rank, [axis], keepAxes));
   const element = x.element === "bool" ? "i32" : x.element;
-  const better = kind === "max" ? (last ? "ge" : "gt") : (last ? "le" : "lt");
   forAxes(b, joinAxes(x.shape, kept, [x.strides, ...participants]), "independent", (outer) => {
     const at = (index: Index): Scalar =>
       castTo(element, loadPart(b, x, "data", addIndex(outer(x.strides), mulIndex(index, x.strides[axis]))));
+    const extent = extentIndex(x.shape[axis]);
+    // A NaN in front stays the best and equals nothing; any other is passed over.
     const best = b.let("best", at(0));
-    const where = b.let("where", scalarOfIndex(0));
-    b.forRange("k", 1, extentIndex(x.shape[axis]), "sequential", (index) => {
+    b.for("k", extent, "reduction", (index) => {
       const value = b.let("value", at(index));
-      b.if(compareOf(better, value, best), () => {
-        b.assign(best, value);
-        b.assign(where, scalarOfIndex(index));
-      });
+      b.assign(best, kind === "max" ? largerOf(best, value) : smallerOf(best, value));
     });
+    const none = scalarOfIndex(last ? -1 : extent);
+    const found = b.let("found", none);
+    b.for("k", extent, "reduction", (index) => {
+      const place = selectOf(compareOf("eq", at(index), best), scalarOfIndex(index), none);
+      b.assign(found, binaryOf(last ? "max" : "min", found, place));
+    });
+    const where = selectOf(compareOf("eq", found, none), scalarOfIndex(0), found);
     const stored = (strides: readonly number[]) => outer(reducedStrides(strides, rank, [axis], keepAxes));
     lowering.storeAt(stored, castTo("i64", where));
   });

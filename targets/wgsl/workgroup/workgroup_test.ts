@@ -119,8 +119,22 @@ function transform(extent: number, doublings: number, stride: number, shape: rea
   };
 }
 
+function argReduce(kind: "max" | "min", element: Element, shape: readonly number[], last: boolean): Sample {
+  return {
+    op: "argReduce",
+    name: `arg${kind} of ${element} [${shape}]${last ? ", last of equals" : ""}`,
+    build: (b) =>
+      b.add("argReduce", [b.input("x", tensorType(element, shape))], { kind, axis: 1, keepAxes: false, last }),
+  };
+}
+
 const samples: readonly Sample[] = [
+  argReduce("max", "f32", [2, 577], false),
+  argReduce("min", "i8", [3, 700], true),
+  argReduce("max", "u8", [2, 700], false),
   reduce("sum", "f32", [3, 577], [1]),
+  // Mesa's software rasterizer leaves all loops of an invocation after 65535 rounds in all: no invocation may go that far.
+  reduce("sum", "i32", [2, 200_000], [1]),
   reduce("sum", "i64", [2, 33], [1]),
   reduce("sum", "f64", [40], [0]),
   reduce("max", "f32", [2, 65, 5], [1]),
