@@ -7,6 +7,7 @@ import { selectDynamicMatmul } from "./dot/dynamic_matmul.ts";
 import { selectMatmul } from "./dot/matmul.ts";
 import { selectGather } from "./gather/select.ts";
 import type { KernelSelector } from "./kernel.ts";
+import { selectNorm } from "./norm/select.ts";
 import { selectTransform } from "./transform/select.ts";
 
 /** What the relaxed variant of a form does otherwise. */
@@ -57,6 +58,11 @@ export const kernelFamilies: readonly KernelFamily[] = [
     ops: ["gather"],
     select: selectGather,
     forms: [{ name: "gather.rows", summary: "rows of quantized weights in panels", relaxed: "none" }],
+  },
+  {
+    ops: ["norm"],
+    select: selectNorm,
+    forms: [{ name: "norm.f32", summary: "norms of rows, up to integer codes", relaxed: "none" }],
   },
   {
     ops: ["transform"],

@@ -86,6 +86,13 @@ const samples: Readonly<Record<string, () => Graph>> = {
       const values = ["q", "k", "v"].map((name) => builder.input(name, tensorType("f32", [1, 3, 2, 4])));
       return builder.add("attention", values, { scale: 1, causal: true, softcap: 0, window: 0 });
     }),
+  "norm.f32": () =>
+    graphOf((builder) => {
+      const gain = builder.constant(randomFloats(random, [16]));
+      const x = builder.input("x", tensorType("f32", [3, 16]));
+      const y = builder.add("norm", [x, gain], { kind: "rms", axis: 1, epsilon: 1e-5 });
+      return builder.map(cast("i8", unary("round", input(0))), [y]);
+    }),
   "transform.f32": () =>
     graphOf((builder) => {
       const core = builder.constant(randomFloats(random, [3, 3]));

@@ -34,8 +34,9 @@ export function selectKernel(region: Region, context: SelectContext): WasmKernel
 
 /** Which main nodes run an epilogue before they store, and which epilogues. */
 export function canFuseEpilogue(main: Node, graph: Graph, epilogue?: Epilogue): boolean {
-  if (main.op !== "matmul" && main.op !== "conv") return false;
   const { element, shape, encoding } = typeOf(graph, main.outputs[0]);
+  const isRow = main.op === "norm" && main.attributes.axis === shape.length - 1 && element === "f32";
+  if (main.op !== "matmul" && main.op !== "conv" && !isRow) return false;
   if (encoding.kind !== "plain" || element !== "f32" && element !== "i32") return false;
   if (epilogue === undefined) return true;
   const types = epilogue.operands.map((value) => typeOf(graph, value));

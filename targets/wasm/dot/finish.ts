@@ -111,7 +111,7 @@ export function planFinish(request: FinishRequest): Finish | { readonly declined
       perChannel ? "channel" : "tensor"
     }:${steps}${extras.outZero === undefined ? "" : ":zero"}`
     : "";
-  const isLong = epilogue !== undefined &&
+  const isLong = epilogue !== undefined && request.writtenOut !== true &&
     (expressionSize(epilogue.expression) > shortEpilogue || hasCalls(epilogue.expression));
   const shared = isLong ? sharedStore(state) : undefined;
   if (isLong) {

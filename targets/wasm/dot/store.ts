@@ -44,6 +44,8 @@ export interface FinishRequest {
   readonly width: number;
   /** Columns of a panel: a multiple of 4. */
   readonly panelColumns: number;
+  /** Prints a long epilogue where it stands: for kernels that store in one place anyway. */
+  readonly writtenOut?: boolean;
 }
 
 /** An operand of the epilogue. */
