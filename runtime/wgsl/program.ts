@@ -66,7 +66,7 @@ function buildProgram(
   const words = new Uint32Array(stride * spec.steps.length);
   spec.steps.forEach(({ starts }, index) => words.set(starts, stride * index));
   const calls = make(words.byteLength);
-  device.queue.writeBuffer(calls, 0, words);
+  if (words.length > 0) device.queue.writeBuffer(calls, 0, words);
 
   const groups = spec.steps.map(({ kernel, starts, windows }, index) => {
     const { uses } = spec.kernels[kernel];

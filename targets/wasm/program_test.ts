@@ -86,7 +86,7 @@ Deno.test("startProgram grows, rewinds and resets a state along a dynamic axis",
   assert.deepEqual((await send(7, 8)).all, floatTensor([2, 2], [1, 2, 7, 8]));
   await assert.rejects(
     () => send(1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
-    /"x": seq is 5, this artifact was compiled for 1 to 4/,
+    /"x" has seq = 5, this artifact was compiled for 1 to 4/,
   );
   await send(1, 1, 1, 1, 1, 1, 1, 1);
   await assert.rejects(() => send(1, 1), /hold 6 of 6 positions, this run adds 1/);
