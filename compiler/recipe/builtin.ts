@@ -18,6 +18,7 @@ export const builtinRecipes = [
   "minifloat-ptq",
   "mxfp4",
   "nvfp4",
+  "qoq",
   "kv4",
 ] as const;
 

@@ -12,6 +12,7 @@ import {
   stridesOf,
 } from "../../compiler/ir/tensor.ts";
 import { encodeWith, fitBlock } from "./fit.ts";
+import { codesThatFit, outerUnits } from "./two_level.ts";
 
 /** Visits the blocks of a tensor in row-major order of the steps; `entries` are the flat places of one block. */
 export function forEachBlock(
@@ -69,8 +70,14 @@ export interface EncodeOptions {
   readonly onProgress?: (fraction: number) => void;
 }
 
-/** The quantized tensor nearest to `weights`: each block is fitted on its own. */
+/** The quantized tensor nearest to `weights`: each block is fitted on its own, under an outer step where there are two levels. */
 export function encodeTensor(weights: PlainTensor<"f32">, options: EncodeOptions): QuantizedTensor {
+  if (options.scheme.outer === undefined) return encodeBlocks(weights, options);
+  const { units, outerSteps } = outerUnits(weights, options.scheme);
+  return { ...encodeBlocks(units, options), outerSteps };
+}
+
+function encodeBlocks(weights: PlainTensor<"f32">, options: EncodeOptions): QuantizedTensor {
   const { scheme, clip } = options;
   const element = codesElement(scheme);
   const grid = stepShape(scheme, weights.shape);
@@ -99,7 +106,10 @@ export function encodeTensor(weights: PlainTensor<"f32">, options: EncodeOptions
     const fit = fitBlock(values, fitOptions);
     steps[block] = fit.step;
     zeros[block] = fit.zero;
-    for (const place of places) codes[place] = encodeWith(weights.data[place], fit, scheme.format);
+    const range = scheme.outer !== undefined && scheme.format.kind === "int"
+      ? codesThatFit(scheme.format, fit.step, fit.zero)
+      : undefined;
+    for (const place of places) codes[place] = encodeWith(weights.data[place], fit, scheme.format, range);
   });
   return {
     kind: "quantized",

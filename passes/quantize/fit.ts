@@ -137,11 +137,19 @@ function usableStep(step: number): number {
   return step > 0 && Number.isFinite(step) ? step : 1;
 }
 
-/** The code of a weight: clamp(round(w / step) + zero), all in f32 as the quantize op computes it. */
-export function encodeWith(value: number, fit: BlockFit, format: NumberFormat): number {
+/**
+ * The code of a weight: clamp(round(w / step) + zero), all in f32 as the quantize op computes it. `range` narrows the codes
+ * of an integer format.
+ */
+export function encodeWith(
+  value: number,
+  fit: BlockFit,
+  format: NumberFormat,
+  range?: { readonly min: number; readonly max: number },
+): number {
   const scaled = Math.fround(value / fit.step);
   if (format.kind !== "int") return encodeValue(format, scaled);
-  const { min, max } = intRange(format);
+  const { min, max } = range ?? intRange(format);
   return Math.min(max, Math.max(min, roundHalfEven(scaled) + fit.zero));
 }
 

@@ -1,5 +1,5 @@
 import { fail } from "../../compiler/diagnostics.ts";
-import { type NumberFormat, parseFormat } from "../../compiler/numeric/number_format.ts";
+import { formatBits, formatName, type NumberFormat, parseFormat } from "../../compiler/numeric/number_format.ts";
 import type { QuantScheme, StepFormat } from "../../compiler/numeric/scheme.ts";
 import { isPlain, type PlainTensor, plainTensor, type QuantizedTensor } from "../../compiler/ir/tensor.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
@@ -29,7 +29,11 @@ const options = {
   format: formatOption("int8", "Number format of the codes"),
   bits: nullable(integerOption({ min: 2, max: 8 }, 8, "Width that replaces that of an integer format")),
   symmetric: booleanOption(true, "No zero point; false stores integers unsigned with a zero point per block"),
-  granularity: choiceOption(["tensor", "channel", "block"], "channel", "Weights that share a step"),
+  granularity: choiceOption(
+    ["tensor", "channel", "block", "two-level"],
+    "channel",
+    "Weights that share a step; two-level has integer steps of blocks under the step of their channel",
+  ),
   block: integerOption({ min: 1, max: 65536 }, 32, "Length of a block along the inner axis"),
   clip: choiceOption(["none", "search"], "search", "Fit the range by squared error, or take it whole"),
   step: choiceOption(
@@ -76,7 +80,7 @@ const options = {
 interface WeightRecipe {
   readonly format: NumberFormat;
   readonly zeroPoint: boolean;
-  readonly granularity: "tensor" | "channel" | "block";
+  readonly granularity: "tensor" | "channel" | "block" | "two-level";
   readonly block: number;
   readonly clip: "none" | "search";
   readonly step: StepFormat;
@@ -103,6 +107,7 @@ export const quantizeWeights = definePass({
   run: async (graph, scope) => {
     const { format: name, bits, symmetric, ...rest } = scope.options;
     const recipe: WeightRecipe = { ...rest, stepRule: rest["step-rule"], ...formatOf(name, bits, symmetric) };
+    checkTwoLevels(recipe, rest["fresh-steps"]);
     const total = graph.nodes.length;
     let seen = 0;
     const solved = scope.options.solver === "nearest"
@@ -117,6 +122,25 @@ export const quantizeWeights = definePass({
     return { ...result, graph: Object.freeze({ ...result.graph, level }) };
   },
 });
+
+/** Fails where two-level steps are asked for what they do not go with. */
+function checkTwoLevels({ granularity, format, step }: WeightRecipe, freshSteps: boolean): void {
+  if (granularity !== "two-level") return;
+  const help = (text: string) => ({ help: text });
+  if (format.kind !== "int" || formatBits(format) > 7) {
+    fail("Q0314", `"quantize-weights" has two-level steps over ${formatName(format)}, wants integers of 2 to 7 bits`, {
+      help: `Set "format": "int4", or "granularity": "block"`,
+    });
+  }
+  // A step that rounds far down in its format would take the channel out of the protective range.
+  if (step === "e4m3fn" || step === "e8m0") {
+    fail("Q0314", `"quantize-weights" has an outer step in ${step}, wants f32, f16 or bf16`, help(`Set "step": "f16"`));
+  }
+  if (freshSteps) {
+    const message = `"quantize-weights" fits two-level steps before the sweep, and "fresh-steps" in it`;
+    fail("Q0314", message, help(`Set "fresh-steps": false`));
+  }
+}
 
 const noneSolved: ReadonlyMap<ValueName, QuantizedTensor> = new Map();
 
@@ -243,13 +267,17 @@ function withCodes(
 function schemeOf(node: Weighted, weights: PlainTensor<"f32">, recipe: WeightRecipe): QuantScheme {
   const rank = weights.shape.length;
   const [outer, inner] = axesOf(node, rank);
-  const block = weights.shape.map((extent, axis): number | "all" => {
-    if (recipe.granularity === "tensor") return "all";
-    if (axis === outer || (node.op === "matmul" && axis < rank - 2)) return 1;
-    if (recipe.granularity === "channel" || axis !== inner) return "all";
-    return recipe.block >= extent ? "all" : recipe.block;
-  });
-  return { format: recipe.format, block, step: recipe.step, zeroPoint: recipe.zeroPoint, range: "static" };
+  const blockOf = (granularity: WeightRecipe["granularity"]) =>
+    weights.shape.map((extent, axis): number | "all" => {
+      if (granularity === "tensor") return "all";
+      if (axis === outer || (node.op === "matmul" && axis < rank - 2)) return 1;
+      if (granularity === "channel" || axis !== inner) return "all";
+      return recipe.block >= extent ? "all" : recipe.block;
+    });
+  const block = blockOf(recipe.granularity);
+  const common = { format: recipe.format, block, zeroPoint: recipe.zeroPoint, range: "static" } as const;
+  if (recipe.granularity !== "two-level") return { ...common, step: recipe.step };
+  return { ...common, step: "u8", outer: { block: blockOf("channel"), step: recipe.step } };
 }
 
 function axesOf(node: Weighted, rank: number): readonly [number, number] {

@@ -7,24 +7,55 @@ import { clampCode } from "../../compiler/ir/evaluate/codes.ts";
 import { stepOffsets } from "../../compiler/ir/evaluate/step_grid.ts";
 import { InvariantError } from "../../compiler/diagnostics.ts";
 import type { Matrix } from "../../compiler/numeric/linalg.ts";
+import { outerScheme } from "../../compiler/numeric/scheme.ts";
 import { encodeWith } from "../quantize/fit.ts";
+import { codesThatFit } from "../quantize/two_level.ts";
 import type { ColumnGrid } from "./gptq.ts";
 
 /** Rounds columns to the tensor's grid. Blocks stay those of the original columns, in whatever order they are visited. */
 export function tensorGrid(tensor: QuantizedTensor): ColumnGrid {
   const { format } = tensor.scheme;
-  const steps = tensor.steps.data;
+  const steps = wholeSteps(tensor);
   const zeros = tensor.zeros?.data ?? new Int32Array(steps.length);
   const { rowStep, columnStep } = places(tensor);
   const centred = centredRounding(format);
+  const ranges = codeRanges(tensor);
   return {
     round: (column, values, rounded) => {
       for (let row = 0; row < values.length; row++) {
         const place = rowStep[row] + columnStep[column];
-        rounded[row] = centred(values[row], steps[place], zeros[place]) * steps[place];
+        rounded[row] = centred(values[row], steps[place], zeros[place], ranges?.[place]) * steps[place];
       }
     },
   };
+}
+
+/** The step of every block in units of the weights: its outer step times its own where steps have two levels. */
+function wholeSteps(tensor: QuantizedTensor): ArrayLike<number> {
+  const { steps, outerSteps, scheme, shape } = tensor;
+  if (outerSteps === undefined) return steps.data;
+  const { rowStep, columnStep } = places(tensor);
+  const outer = places({ ...tensor, scheme: outerScheme(scheme) });
+  const whole = new Float64Array(steps.data.length);
+  for (let row = 0; row < shape[0]; row++) {
+    for (let column = 0; column < shape[1]; column++) {
+      const place = rowStep[row] + columnStep[column];
+      whole[place] = steps.data[place] * outerSteps.data[outer.rowStep[row] + outer.columnStep[column]];
+    }
+  }
+  return whole;
+}
+
+/** Codes that each block may use, where they are fewer than its format has. */
+function codeRanges({ scheme, steps, zeros, outerSteps }: QuantizedTensor): readonly CodeRange[] | undefined {
+  const { format } = scheme;
+  if (outerSteps === undefined || format.kind !== "int") return undefined;
+  return Array.from(steps.data, (step, place) => codesThatFit(format, step, zeros?.data[place] ?? 0));
+}
+
+interface CodeRange {
+  readonly min: number;
+  readonly max: number;
 }
 
 /** A grid whose steps are fitted as the sweep goes; `fitted` is the tensor with the steps in force at its end. */
@@ -65,12 +96,14 @@ export function freshGrid(tensor: QuantizedTensor, fit: (run: Matrix) => Quantiz
 }
 
 /** value(code) - zero of the code nearest to a weight. */
-function centredRounding(format: NumberFormat): (value: number, step: number, zero: number) => number {
+function centredRounding(
+  format: NumberFormat,
+): (value: number, step: number, zero: number, range?: CodeRange) => number {
   if (format.kind !== "int") {
     return (value, step, zero) => decodeCode(format, encodeWith(value, { step, zero }, format)) - zero;
   }
-  const { min, max } = intRange(format);
-  return (value, step, zero) => clampCode(Math.fround(value / step), zero, min, max) - zero;
+  const whole = intRange(format);
+  return (value, step, zero, { min, max } = whole) => clampCode(Math.fround(value / step), zero, min, max) - zero;
 }
 
 /** Entry (row, column) of the matrix uses step `rowStep[row] + columnStep[column]`. */
@@ -90,11 +123,13 @@ export function encodeOnGrid(tensor: QuantizedTensor, values: Float64Array): Qua
   }
   const { rowStep, columnStep } = places(tensor);
   const { format } = tensor.scheme;
+  const steps = wholeSteps(tensor);
+  const ranges = codeRanges(tensor);
   for (let row = 0, index = 0; row < rowStep.length; row++) {
     for (let column = 0; column < columnStep.length; column++, index++) {
       const place = rowStep[row] + columnStep[column];
-      const fit = { step: tensor.steps.data[place], zero: tensor.zeros?.data[place] ?? 0 };
-      codes[index] = encodeWith(values[index], fit, format);
+      const fit = { step: steps[place], zero: tensor.zeros?.data[place] ?? 0 };
+      codes[index] = encodeWith(values[index], fit, format, ranges?.[place]);
     }
   }
   return { ...tensor, codes: plainTensor(element, tensor.shape, codes) };

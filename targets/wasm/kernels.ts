@@ -30,6 +30,16 @@ const dotForms = (family: "matmul" | "conv"): readonly KernelForm[] => [
   { name: `${family}.f32`, summary: "f32 rows, f32 weights in panels", relaxed: "multiply-add" },
   { name: `${family}.int8`, summary: "8-bit codes, weights of up to 8 bits; exact i32 sums", relaxed: "none" },
   { name: `${family}.int4`, summary: "8-bit codes, weights of up to 4 bits; exact sums", relaxed: "byte dot" },
+  {
+    name: `${family}.packed`,
+    summary: "small codes, packed codes of any width decoded to bytes; exact sums",
+    relaxed: "none",
+  },
+  {
+    name: `${family}.packed-weights`,
+    summary: "f32 rows, packed codes of any width decoded on the way",
+    relaxed: "multiply-add",
+  },
   { name: `${family}.weights`, summary: "f32 rows, quantized weights decoded on the way", relaxed: "multiply-add" },
 ];
 

@@ -5,7 +5,7 @@ import type { Graph } from "../../compiler/ir/graph.ts";
 import type { OpAttributes, ValueName } from "../../compiler/ir/node.ts";
 import { plainTensor } from "../../compiler/ir/tensor.ts";
 import { quantizedType, tensorType } from "../../compiler/ir/types.ts";
-import { int4, int8, type NumberFormat } from "../../compiler/numeric/number_format.ts";
+import { int4, int8, intFormat, type NumberFormat } from "../../compiler/numeric/number_format.ts";
 import type { QuantScheme } from "../../compiler/numeric/scheme.ts";
 import { uniform } from "../../tests/support/random.ts";
 import { randomFloats, randomQuantized } from "../../tests/support/wasm_kernels.ts";
@@ -71,6 +71,8 @@ const samples: Readonly<Record<string, () => Graph>> = {
   "matmul.int8": () => matmul("int8", int8),
   "matmul.int4": () => matmul("int8", int4),
   "matmul.weights": () => matmul("f32", int4),
+  "matmul.packed": () => matmul("int8", intFormat(3, true)),
+  "matmul.packed-weights": () => matmul("f32", intFormat(3, true)),
   "matmul.dynamic": () =>
     graphOf((builder) => {
       const a = builder.input("a", tensorType("f32", [2, 5, 4]));
@@ -80,6 +82,8 @@ const samples: Readonly<Record<string, () => Graph>> = {
   "conv.int8": () => conv("int8", int8, 3),
   "conv.int4": () => conv("int8", int4, 1),
   "conv.weights": () => conv("f32", int4, 1),
+  "conv.packed": () => conv("int8", intFormat(3, true), 3),
+  "conv.packed-weights": () => conv("f32", intFormat(3, true), 1),
   "conv.depthwise": () => conv("f32", "f32", 3, 8),
   "attention.f32": () =>
     graphOf((builder) => {

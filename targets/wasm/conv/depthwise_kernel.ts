@@ -95,7 +95,9 @@ function depthwiseWeights(
     };
     return { key: `${weightsKey}/${layout}`, layout, value: b, pack };
   }
-  if (matrix === undefined || matrix.offsets !== undefined || matrix.blocks !== 1) return undefined;
+  if (matrix === undefined || matrix.offsets !== undefined || matrix.outerStep !== undefined || matrix.blocks !== 1) {
+    return undefined;
+  }
   const real = problem.sums === "real";
   const layout = `depthwise-int8(${height}x${width},steps=${real ? "f32" : "none"})`;
   const pack = (): Uint8Array<ArrayBuffer> => {

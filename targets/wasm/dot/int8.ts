@@ -1,9 +1,23 @@
 /** 8-bit x 8-bit integers with exact i32 sums: both sides widened to i16, then pairs of products per lane. */
 
-import { advance, constant, countedLoop, get, type Lines, load, op, repeatWhile, set, store, sum } from "../text.ts";
+import {
+  advance,
+  constant,
+  countedLoop,
+  get,
+  type Lines,
+  load,
+  op,
+  repeatWhile,
+  set,
+  store,
+  sum,
+  times,
+} from "../text.ts";
 import type { WasmVariant } from "../kernel.ts";
 import type { DotCore } from "./engine.ts";
-import { halfConstants, loadSteps, type PanelStep } from "./steps.ts";
+import { lookUp, tablePieces } from "./packed.ts";
+import { loadSteps, type PanelStep, panelStepBytes, stepConstants } from "./steps.ts";
 import { type RowSource, spanCopier } from "./source.ts";
 
 export interface Int8CoreOptions {
@@ -22,13 +36,30 @@ export interface Int8CoreOptions {
   readonly variant: WasmVariant;
   /** `real` sums are f32, multiplied by both steps; `integer` sums are i32. */
   readonly sums: "real" | "integer";
+  /** Set where panels are decoded to `$decoded` first: where their steps lie then, and what decodes them. */
+  readonly decoded?: DecodedPanels;
+  /** A power of two that every sum is multiplied by, where entries of tables are values times powers of two; 1 when absent. */
+  readonly sumScale?: number;
+}
+
+/** Panels whose codes are decoded once a block of rows. The codes themselves stand in scratch, block after block. */
+export interface DecodedPanels {
+  readonly panelBytes: number;
+  /** Bytes between the steps of two blocks; the first stand at the panel's start. */
+  readonly blockBytes: number;
+  readonly decode: Lines;
 }
 
 /** The left operand: 8-bit codes with steps and zero points per row, or in all. */
 export interface LeftCodes {
   readonly signed: boolean;
   readonly zeros: "none" | "row" | "tensor";
-  readonly steps: "row" | "tensor";
+  /** `block`: one per row and block of the depth; blocks are those of the core. */
+  readonly steps: "row" | "tensor" | "block";
+  /** Extent of the depth that shares a step, where steps are those of blocks. */
+  readonly block?: number;
+  /** What codes that are no integers stand for, by code: 8-bit integers that are their values times 2^scaleBits. */
+  readonly table?: { readonly values: readonly number[]; readonly scaleBits: number };
 }
 
 /** Depth as it is stored: padded with zeros to whole groups of 8. */
@@ -49,7 +80,7 @@ export interface Int8BlockShape {
 /** A block of a panel: codes, then per column a step (real sums), an offset and a zero point (i32), where there are any. */
 export function int8BlockShape(layout: Int8Layout, depth: number): Int8BlockShape {
   const { panelColumns, weightZeros, weightOffsets, step, sums } = layout;
-  const stepBytes = sums === "real" ? panelColumns * (step === "f16" ? 2 : 4) : 0;
+  const stepBytes = sums === "real" ? panelColumns * panelStepBytes(step) : 0;
   const stepsAt = panelColumns * depth;
   const offsetsAt = stepsAt + stepBytes;
   const zerosAt = offsetsAt + (weightOffsets ? stepBytes : 0);
@@ -80,7 +111,8 @@ export function int8Core(options: Int8CoreOptions): DotCore {
   const blockDepth = blocks === 1 ? paddedDepth(options.depth) : options.block;
   return {
     panelColumns: options.panelColumns,
-    panelBytes: blocks * int8BlockShape(options, blockDepth).bytes,
+    panelBytes: options.decoded?.panelBytes ?? blocks * int8BlockShape(options, blockDepth).bytes,
+    beginPanel: options.decoded?.decode,
     rowBytes: preparedBytes(options),
     tileRows: options.tileRows,
     prepare: { begin: prepareBegin(options), row: prepareRow(options), next: options.source.next },
@@ -91,13 +123,18 @@ export function int8Core(options: Int8CoreOptions): DotCore {
 /** Widens a row of codes to i16 and takes its zero point away; what lies past the depth is zero. */
 function prepareRow(options: Int8CoreOptions): Lines {
   const { depth, left, source } = options;
-  const widened = load(left.signed ? "v128.load8x8_s" : "v128.load8x8_u", get("from"));
+  const widened = left.table === undefined
+    ? load(left.signed ? "v128.load8x8_s" : "v128.load8x8_u", get("from"))
+    : op("i16x8.extend_low_i8x16_s", lookUp(tablePieces(left.table.values).length, get("v_codes")));
   const centred = left.zeros === "none" ? widened : op("i16x8.sub", widened, get("v_zero"));
   const copier = spanCopier({
     lanes: 8,
     fromBytes: 1,
     toBytes: 2,
-    turn: [store("v128.store", get("to"), centred)],
+    turn: [
+      ...(left.table === undefined ? [] : [set("v_codes", load("v128.load64_zero", get("from")))]),
+      store("v128.store", get("to"), centred),
+    ],
   });
   const padding = rowDepth(options) - depth;
   const lines: (string | Lines)[] = [set("to", get("prepared"))];
@@ -111,9 +148,12 @@ function prepareRow(options: Int8CoreOptions): Lines {
 }
 
 function prepareBegin({ left, source }: Int8CoreOptions): Lines {
-  return left.zeros === "tensor"
-    ? [set("v_zero", op("i16x8.splat", load("i32.load", get("a_zeros")))), ...source.begin]
-    : source.begin;
+  const table = left.table === undefined ? [] : tablePieces(left.table.values);
+  return [
+    ...table.map((piece, index) => set(`v_table_${index}`, piece)),
+    ...(left.zeros === "tensor" ? [set("v_zero", op("i16x8.splat", load("i32.load", get("a_zeros"))))] : []),
+    ...source.begin,
+  ];
 }
 
 /** Appends the sum of each block of the prepared row. */
@@ -153,8 +193,9 @@ function int8Tile(options: Int8CoreOptions, rows: number): Lines {
   const vectors = panelColumns / 4;
   const blocks = blocksOf(options);
   const depth = blocks === 1 ? paddedDepth(options.depth) : options.block;
-  const constants = sums === "real" && options.step === "f16" ? halfConstants() : [];
+  const constants = sums === "real" ? stepConstants(options.step) : [];
   const lines: (string | Lines)[] = [...constants, set("w", get("panel")), set("xk", get("x"))];
+  if (options.decoded !== undefined) lines.push(set("wk", get("decoded")));
   const each = (visit: (row: number, vector: number) => string): string[] =>
     Array.from({ length: rows }, (_, row) => Array.from({ length: vectors }, (_, vector) => visit(row, vector))).flat();
   const total = (row: number, vector: number): string => `v_${blocks > 1 ? "acc" : "sum"}_${row}_${vector}`;
@@ -162,7 +203,9 @@ function int8Tile(options: Int8CoreOptions, rows: number): Lines {
 
   const body: (string | Lines)[] = [...each((row, vector) => set(total(row, vector), zero))];
   body.push(...blockLoop(options, rows, depth, total));
-  const shape = int8BlockShape(options, depth);
+  const shape = options.decoded === undefined
+    ? int8BlockShape(options, depth)
+    : { stepsAt: 0, offsetsAt: 0, zerosAt: 0, bytes: options.decoded.blockBytes };
   if (options.weightZeros) body.push(...subtractZeros(options, rows, total, shape));
   if (sums === "real") body.push(...scale(options, rows, total, shape));
   if (blocks === 1) return [...lines, ...setStepAddress(options), ...body];
@@ -174,12 +217,19 @@ function int8Tile(options: Int8CoreOptions, rows: number): Lines {
     ...lines,
     ...setStepAddress(options),
     ...each((row, vector) => set(`v_sum_${row}_${vector}`, "(v128.const f32x4 0 0 0 0)")),
-    ...countedLoop("blocks_of_depth", "block_index", blocks, [...body, advance("w", shape.bytes)]),
+    ...countedLoop("blocks_of_depth", "block_index", blocks, [
+      ...body,
+      advance("w", shape.bytes),
+      ...(options.left.steps === "block" ? [advance("steps_at", 4)] : []),
+    ]),
   ];
 }
 
 function setStepAddress(options: Int8CoreOptions): Lines {
   if (options.sums !== "real" || options.left.steps === "tensor") return [];
+  if (options.left.steps === "block") {
+    return [set("steps_at", sum(get("a_steps"), times(get("row_at"), 4 * blocksOf(options))))];
+  }
   return [set("steps_at", sum(get("a_steps"), op("i32.shl", get("row_at"), constant(2))))];
 }
 
@@ -210,8 +260,8 @@ function blockLoop(
     return lines;
   };
   return [
-    set("wk", get("w")),
-    set("w_end", sum(get("w"), constant(panelColumns * depth))),
+    ...(options.decoded === undefined ? [set("wk", get("w"))] : []),
+    set("w_end", sum(get("wk"), constant(panelColumns * depth))),
     ...repeatWhile("depth", op("i32.lt_u", get("wk"), get("w_end")), [
       ...Array.from({ length: unroll }, (_, index) => pair(index)).flat(),
       advance("wk", 2 * unroll * panelColumns),
@@ -267,12 +317,18 @@ function scale(
       (_, vector) => loadSteps(`v_w_${vector}`, options.step, at, vector, options.variant),
     )
       .flat();
+  const stride = options.left.steps === "block" ? 4 * blocksOf(options) : 4;
   const leftStep = (row: number): string =>
-    options.left.steps === "row"
-      ? load("v128.load32_splat", get("steps_at"), 4 * row)
-      : load("v128.load32_splat", get("a_steps"));
+    options.left.steps === "tensor"
+      ? load("v128.load32_splat", get("a_steps"))
+      : load("v128.load32_splat", get("steps_at"), stride * row);
+  const { sumScale = 1 } = options;
+  const real = (value: string): string => {
+    const whole = op("f32x4.convert_i32x4_s", value);
+    return sumScale === 1 ? whole : op("f32x4.mul", whole, `(v128.const f32x4${` ${sumScale}`.repeat(4)})`);
+  };
   const scaled = (vector: number, value: string): string =>
-    op("f32x4.mul", op("f32x4.mul", get("v_x"), get(`v_w_${vector}`)), op("f32x4.convert_i32x4_s", value));
+    op("f32x4.mul", op("f32x4.mul", get("v_x"), get(`v_w_${vector}`)), real(value));
   const lines: string[] = steps(shape.stepsAt);
   const first = blocksOf(options) === 1;
   for (let row = 0; row < rows; row++) {

@@ -9,6 +9,7 @@ import { constantNode } from "../../plan/constants.ts";
 import { regionFinish } from "./finish.ts";
 import { selectFloat } from "./float_kernel.ts";
 import { selectInt8 } from "./int8_kernel.ts";
+import { selectPacked, selectPackedFloat } from "./packed_kernel.ts";
 import { matmulView, quantizedMatrix } from "./matrix.ts";
 import { selectNibble } from "./nibble_kernel.ts";
 import type { Declined, DotProblem } from "./problem.ts";
@@ -25,12 +26,34 @@ export function selectDot(problem: DotProblem): WasmKernel | Declined {
   const { tensor } = problem;
   const quantizedRows = schemeOf(problem.aType) !== undefined;
   if (tensor.kind === "plain") return selectFloat(problem);
-  if (!quantizedRows) return selectWeightOnly(problem);
   const { format } = tensor.scheme;
-  if (format.kind !== "int") return { declined: "weights are not integers" };
-  if (formatBits(format) > 4) return selectInt8(problem);
-  const kernel = selectNibble(problem, format);
-  return "declined" in kernel ? selectInt8(problem) : kernel;
+  const integer = format.kind === "int" && tensor.outerSteps === undefined;
+  const bits = formatBits(format);
+  const families: readonly (() => WasmKernel | Declined)[] = quantizedRows
+    ? [
+      ...(integer && bits === 4 ? [() => selectNibble(problem, format)] : []),
+      ...(integer && bits === 8 ? [() => selectInt8(problem)] : []),
+      () => selectPacked(problem, format),
+      ...(integer && bits < 4 ? [() => selectNibble(problem, format)] : []),
+      ...(integer && bits !== 8 ? [() => selectInt8(problem)] : []),
+    ]
+    : [
+      ...(integer && (bits === 4 || bits === 8) ? [() => selectWeightOnly(problem)] : []),
+      () => selectPackedFloat(problem, format),
+      ...(integer ? [() => selectWeightOnly(problem)] : []),
+    ];
+  return firstOf(families);
+}
+
+/** The first family that takes the problem, or the last one's reason. */
+function firstOf(families: readonly (() => WasmKernel | Declined)[]): WasmKernel | Declined {
+  let last: Declined = { declined: "no family" };
+  for (const select of families) {
+    const kernel = select();
+    if (!("declined" in kernel)) return kernel;
+    last = kernel;
+  }
+  return last;
 }
 
 /** Reads the geometry of a matmul region. */

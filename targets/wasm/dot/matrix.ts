@@ -2,7 +2,7 @@
 
 import { type QuantizedTensor, sizeOf, stridesOf, type Tensor } from "../../../compiler/ir/tensor.ts";
 import type { QuantScheme } from "../../../compiler/numeric/scheme.ts";
-import { stepShape } from "../../../compiler/numeric/scheme.ts";
+import { outerScheme, stepShape } from "../../../compiler/numeric/scheme.ts";
 
 /** Entry (k, n) lies at `k * depthStride + n * columnStride`. Panels never hold columns of two groups. */
 export interface MatrixView {
@@ -55,6 +55,8 @@ export interface QuantizedMatrix {
   readonly steps: Float32Array;
   readonly zeros?: Int32Array;
   readonly offsets?: Float32Array;
+  /** Two-level steps: the outer step of each column, where it is one for the whole depth. */
+  readonly outerStep?: (column: number) => number;
   /** Index into the step arrays of the block that holds (k, n). */
   readonly stepIndex: (depthBlock: number, column: number) => number;
 }
@@ -72,7 +74,7 @@ export function quantizedMatrix(
   columnAxis: number,
   depthAxis: number | "whole",
 ): QuantizedMatrix | undefined {
-  if (tensor.kind !== "quantized" || tensor.outerSteps !== undefined) return undefined;
+  if (tensor.kind !== "quantized") return undefined;
   const codes = byteCodes(tensor);
   if (codes === undefined) return undefined;
   const { scheme, shape } = tensor;
@@ -80,6 +82,8 @@ export function quantizedMatrix(
   if (grid.some((extent, axis) => extent !== 1 && axis !== columnAxis && axis !== depthAxis)) return undefined;
   const strides = stridesOf(grid);
   const columnBlock = blockExtent(scheme, shape, columnAxis);
+  const outer = outerStepOf(tensor, columnAxis);
+  if (outer === "varies") return undefined;
   const block = depthAxis === "whole" ? view.depth : blockExtent(scheme, shape, depthAxis);
   const depthStride = depthAxis === "whole" ? 0 : strides[depthAxis];
   return {
@@ -90,8 +94,22 @@ export function quantizedMatrix(
     steps: tensor.steps.data,
     zeros: tensor.zeros?.data,
     offsets: tensor.offsets?.data,
+    ...(outer === undefined ? {} : { outerStep: outer }),
     stepIndex: (depth, column) => depth * depthStride + Math.floor(column / columnBlock) * strides[columnAxis],
   };
+}
+
+/** Outer steps by column; undefined for one level, `varies` where they change along another axis. */
+function outerStepOf(
+  { scheme, shape, outerSteps }: QuantizedTensor,
+  columnAxis: number,
+): ((column: number) => number) | "varies" | undefined {
+  if (outerSteps === undefined) return undefined;
+  const outer = outerScheme(scheme);
+  const { data, shape: grid } = outerSteps;
+  if (grid.some((extent, axis) => extent !== 1 && axis !== columnAxis)) return "varies";
+  const block = blockExtent(outer, shape, columnAxis);
+  return (column) => data[Math.floor(column / block)];
 }
 
 function blockExtent(scheme: QuantScheme, shape: readonly number[], axis: number): number {

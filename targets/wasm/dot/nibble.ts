@@ -20,7 +20,7 @@ import {
   prepareNibbleRow,
   segmentBytes,
 } from "./nibble_rows.ts";
-import { halfConstants, loadSteps, swizzleOf } from "./steps.ts";
+import { loadSteps, stepConstants, swizzleOf } from "./steps.ts";
 
 export function nibbleCore(options: NibbleCoreOptions): DotCore {
   const { layout, tileRows, variant } = options;
@@ -127,15 +127,12 @@ function widen(row: number, vector: number): string {
   return op("i32x4.extadd_pairwise_i16x8_s", get(`v_half_${row}_${vector}`));
 }
 
-/** Zero points of the block as i16 pairs, one pair per column. */
+/** Zero points of the block as i16 pairs, one pair per column. The low nibbles are those of the first four columns. */
 function expandZeros(layout: NibbleLayout, shape: NibbleShape, variant: WasmVariant): string[] {
-  const lines: string[] = [];
-  const swizzle = swizzleOf(variant);
-  for (let vector = 0; vector < layout.panelColumns / 4; vector++) {
-    const bytes = load("v128.load32_zero", get("w"), shape.zerosAt + 4 * vector);
-    lines.push(set(`v_z_${vector}`, op(swizzle, bytes, get("v_spread_zeros"))));
-  }
-  return lines;
+  const bytes = load("v128.load32_zero", get("w"), shape.zerosAt);
+  const lines = [set("v_z_0", op(swizzleOf(variant), bytes, get("v_spread_zeros")))];
+  if (layout.panelColumns > 4) lines.push(set("v_z_1", op("i16x8.shr_u", get("v_z_0"), constant(4))));
+  return [...lines, set("v_z_0", op("v128.and", get("v_z_0"), lowNibblesOfPairs))];
 }
 
 /** Σ a u - z Σ a over a segment, left in `$v_half` (i16 pairs, relaxed) or added to `$v_acc` (i32, simd128). */
@@ -337,6 +334,6 @@ function constants(options: NibbleCoreOptions): string[] {
     const lanes = Array.from({ length: 4 }, (_, lane) => `${lane} 128 ${lane} 128`).join(" ");
     lines.push(set("v_spread_zeros", `(v128.const i8x16 ${lanes})`));
   }
-  if (layout.step === "f16") lines.push(...halfConstants());
+  if (layout.step !== undefined) lines.push(...stepConstants(layout.step));
   return lines;
 }

@@ -3,7 +3,7 @@
 import type { WasmVariant } from "../kernel.ts";
 import { advance, countedLoop, get, type Lines, load, op, set, store, storeLane, sum, times } from "../text.ts";
 import type { LeftCodes } from "./int8.ts";
-import type { PanelStep } from "./steps.ts";
+import { type PanelStep, panelStepBytes } from "./steps.ts";
 
 export interface NibbleLayout {
   readonly depth: number;
@@ -48,6 +48,9 @@ export interface NibbleShape {
   readonly blockBytes: number;
 }
 
+/** Zero points lie two to a byte: column j in the low nibble of byte j, column j + 4 in the high one. */
+export const nibbleZeroBytes = 4;
+
 export function nibbleShape(layout: NibbleLayout): NibbleShape {
   const { depth, block, panelColumns, step } = layout;
   const whole = block >= depth;
@@ -55,9 +58,9 @@ export function nibbleShape(layout: NibbleLayout): NibbleShape {
   const blockDepth = whole ? Math.ceil(depth / unit) * unit : block;
   let segment = Math.min(longestSegment, blockDepth);
   while (blockDepth % segment !== 0) segment -= 8;
-  const stepBytes = step === undefined ? 0 : panelColumns * (step === "f16" ? 2 : 4);
+  const stepBytes = step === undefined ? 0 : panelColumns * panelStepBytes(step);
   const zerosAt = layout.offsets ? 2 * stepBytes : stepBytes;
-  const sumsAt = zerosAt + (layout.zeros ? panelColumns : 0);
+  const sumsAt = zerosAt + (layout.zeros ? nibbleZeroBytes : 0);
   const codesAt = sumsAt + (layout.sums ? 4 * panelColumns : 0);
   return {
     blockDepth,

@@ -2,7 +2,7 @@
 
 import { panelCount, panelPlace, type QuantizedMatrix } from "./matrix.ts";
 import { int8BlockShape, type Int8Layout, paddedDepth } from "./int8.ts";
-import { writeStep } from "./pack_nibble.ts";
+import { writeStep } from "./steps.ts";
 
 /** What is subtracted from codes so that they fit a signed byte: 128 when unsigned codes pass 127. */
 export function codeShift(codes: ArrayLike<number>): number {

@@ -2,16 +2,11 @@
 
 import { panelCount, panelPlace, type QuantizedMatrix } from "./matrix.ts";
 import { type NibbleLayout, nibbleShape } from "./nibble_rows.ts";
-import type { PanelStep } from "./steps.ts";
-
-/** Whether every step is an f16 number, so that panels may hold it in two bytes. */
-function fitsHalf(steps: Float32Array): boolean {
-  return steps.every((step) => Math.f16round(step) === step && Number.isFinite(step));
-}
+import { type PanelStep, panelStepOf, writeStep } from "./steps.ts";
 
 /** How panels store the steps, and the offsets where there are any. */
 export function panelStep(matrix: QuantizedMatrix): PanelStep {
-  return fitsHalf(matrix.steps) && (matrix.offsets === undefined || fitsHalf(matrix.offsets)) ? "f16" : "f32";
+  return panelStepOf(matrix.steps, matrix.offsets ?? []);
 }
 
 /** Codes and zero points moved to 0..15 by the format's least code. */
@@ -31,7 +26,7 @@ export function nibbleCodes(matrix: QuantizedMatrix, low: number): NibbleCodes |
 }
 
 /**
- * Panels of blocks: steps, zero points (u8), sums Σ (u - z) (i32), then codes as [depth / 8][panelColumns][4] bytes; byte
+ * Panels of blocks: steps, zero points (two to a byte), sums Σ (u - z) (i32), then codes as [depth / 8][panelColumns][4] bytes; byte
  * j of a column holds k = 8g + j in its low nibble and k = 8g + 4 + j in its high one. Padding is 0.
  */
 export function packNibblePanels(
@@ -66,15 +61,14 @@ export function packNibblePanels(
       if (layout.offsets) {
         writeStep(words, start + shape.offsetsAt, lane, layout.step ?? "f32", matrix.offsets?.[index] ?? 0);
       }
-      if (layout.zeros) bytes[start + shape.zerosAt + lane] = zero;
+      if (layout.zeros) writeNibbleZero(bytes, start + shape.zerosAt, lane, zero);
       if (layout.sums) words.setInt32(start + shape.sumsAt + 4 * lane, total, true);
     }
   }
   return bytes;
 }
 
-/** Writes the step of one column of a block. */
-export function writeStep(words: DataView, start: number, lane: number, step: PanelStep, value: number): void {
-  if (step === "f16") words.setFloat16(start + 2 * lane, value, true);
-  else words.setFloat32(start + 4 * lane, value, true);
+/** Writes the zero point (0..15) of one column of a block. */
+export function writeNibbleZero(bytes: Uint8Array, start: number, lane: number, zero: number): void {
+  bytes[start + lane % 4] |= lane < 4 ? zero : zero << 4;
 }

@@ -1,7 +1,8 @@
 /** Packs quantized weights for f32 rows in panel order. */
 
 import { panelCount, panelPlace, type QuantizedMatrix } from "./matrix.ts";
-import { writeStep } from "./pack_nibble.ts";
+import { writeNibbleZero } from "./pack_nibble.ts";
+import { writeStep } from "./steps.ts";
 import { type WeightOnlyLayout, weightOnlyShape } from "./weight_only.ts";
 
 /** What is subtracted from codes before they are stored, and the zero point that is left, where all blocks agree. */
@@ -27,7 +28,7 @@ export function storedCodes(matrix: QuantizedMatrix, layout: "nibble" | "byte", 
   return { shift, zero: shared === undefined ? undefined : shared - shift };
 }
 
-/** Panels of blocks: steps, zero points (f32), offsets, codes. Padding is 0. */
+/** Panels of blocks: steps, zero points, offsets, codes. Padding is 0. */
 export function packWeightOnlyPanels(
   matrix: QuantizedMatrix,
   stored: StoredCodes,
@@ -58,9 +59,9 @@ export function packWeightOnlyPanels(
         }
       }
       writeStep(words, start, lane, layout.step, matrix.steps[index]);
-      if (layout.zeros) {
-        words.setFloat32(start + shape.zerosAt + 4 * lane, (matrix.zeros?.[index] ?? 0) - stored.shift, true);
-      }
+      const zero = (matrix.zeros?.[index] ?? 0) - stored.shift;
+      if (layout.zeros === "u4") writeNibbleZero(bytes, start + shape.zerosAt, lane, zero);
+      if (layout.zeros === "i16") words.setInt16(start + shape.zerosAt + 2 * lane, zero, true);
       if (layout.offsets) {
         writeStep(words, start + shape.offsetsAt, lane, layout.step, matrix.offsets?.[index] ?? 0);
       }

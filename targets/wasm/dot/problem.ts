@@ -11,6 +11,7 @@ import { type Lines, printFunction } from "../text.ts";
 import { type CoreOf, dotLoops } from "./engine.ts";
 import type { Finish, Parameter } from "./finish.ts";
 import type { LeftCodes } from "./int8.ts";
+import { integerTable } from "./packed_entries.ts";
 import type { MatrixView, QuantizedMatrix } from "./matrix.ts";
 import { extentText, type RowSpace } from "./rows.ts";
 import type { RowSource } from "./source.ts";
@@ -105,28 +106,43 @@ export function dotKernel(kernel: DotKernel): WasmKernel {
   };
 }
 
-/** How the left codes step, or undefined when steps vary along the depth or along some leading axes only. */
-export function leftCodes(type: TensorType, family: DotProblem["family"]): LeftCodes | undefined {
+/**
+ * How the left codes step, or undefined when steps vary along some leading axes only. Steps along the depth and codes of small
+ * floats are for kernels that ask for them.
+ */
+export function leftCodes(
+  type: TensorType,
+  family: DotProblem["family"],
+  kinds: "integers" | "blocks and tables" = "integers",
+): LeftCodes | undefined {
   const scheme = schemeOf(type);
-  if (scheme === undefined || scheme.format.kind !== "int" || formatBits(scheme.format) > 8 || scheme.offset) {
-    return undefined;
-  }
+  if (scheme === undefined || formatBits(scheme.format) > 8 || scheme.offset) return undefined;
+  const table = kinds === "integers" || scheme.zeroPoint ? undefined : integerTable(scheme.format);
+  if (scheme.format.kind !== "int" && table === undefined) return undefined;
   const whole = (extent: Extent, block: number | "all"): boolean =>
     extent === 1 || block === "all" || isStatic(extent) && block >= extent;
   const last = type.shape.length - 1;
   const axes = type.shape.map((extent, axis) => ({ extent, block: scheme.block[axis] }));
-  if (!whole(axes[last].extent, axes[last].block)) return undefined;
   const leading = axes.slice(0, last);
+  const signed = scheme.format.kind === "int" && scheme.format.signed;
+  const common = { signed, ...(table === undefined ? {} : { table }) };
+  if (!whole(axes[last].extent, axes[last].block)) {
+    const { block } = axes[last];
+    const perEntry = family === "matmul" && leading.every(({ extent, block }) => extent === 1 || block === 1);
+    if (kinds === "integers" || !perEntry || block === "all" || scheme.zeroPoint) return undefined;
+    return { ...common, steps: "block", zeros: "none", block };
+  }
   const perTensor = leading.every(({ extent, block }) => whole(extent, block));
   const perRow = family === "matmul" && leading.every(({ extent, block }) => extent === 1 || block === 1);
   if (!perRow && !perTensor) return undefined;
   const kind = perTensor ? "tensor" : "row";
-  return { signed: scheme.format.signed, steps: kind, zeros: scheme.zeroPoint ? kind : "none" };
+  return { ...common, steps: kind, zeros: scheme.zeroPoint ? kind : "none" };
 }
 
 /** A short name of the left codes for ids. */
 export function leftName(left: LeftCodes): string {
-  return `${left.signed ? "i8" : "u8"}:${left.steps}:${left.zeros}`;
+  const codes = left.table === undefined ? left.signed ? "i8" : "u8" : `table${left.table.values.length}`;
+  return `${codes}:${left.steps}${left.block ?? ""}:${left.zeros}`;
 }
 
 /** Parameters of a quantized left operand. */

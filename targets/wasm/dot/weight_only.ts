@@ -13,7 +13,8 @@ import { advance, constant, countedLoop, get, type Lines, load, op, set, store, 
 import type { DotCore } from "./engine.ts";
 import { floatTile, multiplyAdd } from "./float.ts";
 import { swapHalves } from "./int8.ts";
-import { halfConstants, loadSteps, type PanelStep } from "./steps.ts";
+import { nibbleZeroBytes } from "./nibble_rows.ts";
+import { loadSteps, type PanelStep, panelStepBytes, stepConstants } from "./steps.ts";
 
 export interface WeightOnlyLayout {
   readonly codes: "nibble" | "byte";
@@ -22,8 +23,8 @@ export interface WeightOnlyLayout {
   readonly block: number;
   readonly panelColumns: number;
   readonly step: PanelStep;
-  /** Zero points stand in the panels as f32 where they vary. */
-  readonly zeros: boolean;
+  /** How zero points stand in the panels where they vary: two to a byte, as in `nibble_rows.ts`, or as i16. */
+  readonly zeros: "none" | "u4" | "i16";
   /** Real offsets stand in the panels, stored as the steps are. */
   readonly offsets: boolean;
 }
@@ -41,8 +42,9 @@ export function weightOnlyShape(layout: WeightOnlyLayout): WeightOnlyShape {
   const { codes, depth, block, panelColumns, step } = layout;
   const whole = block >= depth;
   const blockDepth = whole ? Math.ceil(depth / 8) * 8 : block;
-  const stepBytes = panelColumns * (step === "f16" ? 2 : 4);
-  const offsetsAt = stepBytes + (layout.zeros ? 4 * panelColumns : 0);
+  const stepBytes = panelColumns * panelStepBytes(step);
+  const zeroBytes = { none: 0, u4: nibbleZeroBytes, i16: 2 * panelColumns };
+  const offsetsAt = stepBytes + zeroBytes[layout.zeros];
   const codesAt = offsetsAt + (layout.offsets ? stepBytes : 0);
   return {
     blockDepth,
@@ -158,7 +160,7 @@ function prepareRow(layout: WeightOnlyLayout, shape: WeightOnlyShape): Lines {
 
 /** Locals that the inner loops keep their constants in. */
 function constantLocals({ layout }: WeightOnlyOptions): string[] {
-  const lines = layout.step === "f16" ? halfConstants() : [];
+  const lines = stepConstants(layout.step);
   if (layout.codes === "nibble") {
     for (let byte = 0; byte < 4; byte++) {
       lines.push(set(`v_mask_${byte}`, `(v128.const i32x4${` ${15 * 2 ** (8 * byte)}`.repeat(4)})`));
@@ -203,13 +205,14 @@ function singleRowTile(options: WeightOnlyOptions, shape: WeightOnlyShape): Line
 
   function finishBlock(options: WeightOnlyOptions, shape: WeightOnlyShape, vectors: number): string[] {
     const lines: string[] = [];
-    const needsSum = layout.zeros || layout.offsets || options.zero !== 0;
+    const varies = layout.zeros !== "none";
+    const needsSum = varies || layout.offsets || options.zero !== 0;
     if (needsSum) lines.push(set("v_x", load("v128.load32_splat", get("sums_at"))));
     for (let vector = 0; vector < vectors; vector++) {
       const part = (chain: number): string => get(`v_part${chain}_${vector}`);
       lines.push(set("v_dot", op("f32x4.add", part(0), part(1))));
-      if (layout.zeros) {
-        const zeros = load("v128.load", get("w"), shape.zerosAt + 16 * vector);
+      if (varies) {
+        const zeros = loadZeros(layout.zeros, shape, vector);
         lines.push(set("v_dot", op("f32x4.sub", get("v_dot"), op("f32x4.mul", get("v_x"), zeros))));
       } else if (options.zero !== 0) {
         const zeros = `(v128.const f32x4${` ${options.zero}`.repeat(4)})`;
@@ -225,6 +228,20 @@ function singleRowTile(options: WeightOnlyOptions, shape: WeightOnlyShape): Line
     }
     return lines;
   }
+}
+
+/** Zero points of four columns as f32. */
+function loadZeros(zeros: WeightOnlyLayout["zeros"], shape: WeightOnlyShape, vector: number): string {
+  if (zeros === "i16") {
+    const halves = load("v128.load64_zero", get("w"), shape.zerosAt + 8 * vector);
+    return op("f32x4.convert_i32x4_s", op("i32x4.extend_low_i16x8_s", halves));
+  }
+  const bytes = load("v128.load32_zero", get("w"), shape.zerosAt);
+  const words = op("i32x4.extend_low_i16x8_u", op("i16x8.extend_low_i8x16_u", bytes));
+  const nibbles = vector === 0
+    ? op("v128.and", words, `(v128.const i32x4${" 15".repeat(4)})`)
+    : op("i32x4.shr_u", words, constant(4));
+  return op("f32x4.convert_i32x4_s", nibbles);
 }
 
 /** Eight steps of depth of a panel against one row. */
@@ -273,9 +290,7 @@ function decodePanel(options: WeightOnlyOptions, shape: WeightOnlyShape): Lines 
   const header: string[] = [];
   for (let vector = 0; vector < vectors; vector++) {
     header.push(...loadSteps(`v_step_${vector}`, layout.step, 0, vector, variant));
-    if (layout.zeros) {
-      header.push(set(`v_zero_${vector}`, load("v128.load", get("w"), shape.zerosAt + 16 * vector)));
-    }
+    if (layout.zeros !== "none") header.push(set(`v_zero_${vector}`, loadZeros(layout.zeros, shape, vector)));
     if (layout.offsets) {
       header.push(...loadSteps(`v_offset_${vector}`, layout.step, shape.offsetsAt, vector, variant));
     }
@@ -293,7 +308,7 @@ function decodePanel(options: WeightOnlyOptions, shape: WeightOnlyShape): Lines 
   }
   return [
     ...constantLocals(options),
-    ...(options.zero !== 0 && !layout.zeros
+    ...(options.zero !== 0 && layout.zeros === "none"
       ? [set("v_zero", `(v128.const f32x4${` ${options.zero}`.repeat(4)})`)]
       : []),
     set("w", get("panel")),
@@ -318,7 +333,7 @@ function decodedCode(options: WeightOnlyOptions, vector: number, byte: number): 
     ? maskedCode(options, name, byte)
     : op("v128.and", byte === 0 ? get(name) : op("i32x4.shr_u", get(name), constant(8 * byte)), get("v_mask_0"));
   const value = op("f32x4.convert_i32x4_s", code);
-  const centred = layout.zeros
+  const centred = layout.zeros !== "none"
     ? op("f32x4.sub", value, get(`v_zero_${vector}`))
     : options.zero !== 0
     ? op("f32x4.sub", value, get("v_zero"))

@@ -8,7 +8,7 @@ import { constant, get, ifThen, type Lines, op } from "../text.ts";
 import { rowBlockOf } from "./engine.ts";
 import type { QuantizedMatrix } from "./matrix.ts";
 import { panelStep } from "./pack_nibble.ts";
-import { packWeightOnlyPanels, storedCodes } from "./pack_weight_only.ts";
+import { packWeightOnlyPanels, type StoredCodes, storedCodes } from "./pack_weight_only.ts";
 import { type Declined, dotKernel, type DotProblem, loopsOf, panelWidth } from "./problem.ts";
 import {
   decodedCore,
@@ -39,6 +39,7 @@ export function weightOnlyPanels(
   if (matrix === undefined || tensor.kind !== "quantized" || tensor.scheme.format.kind !== "int") {
     return { declined: "weights are not integers of 8 bits" };
   }
+  if (matrix.outerStep !== undefined) return { declined: "two-level steps" };
   const { view, block, blocks } = matrix;
   const { depth } = view;
   if (view.groupColumns !== view.columns) return { declined: "columns in groups" };
@@ -53,11 +54,11 @@ export function weightOnlyPanels(
     block,
     panelColumns: panelWidth({ view }, 8),
     step: panelStep(matrix),
-    zeros: stored.zero === undefined,
+    zeros: zeroStorage(matrix, stored, codes),
     offsets: matrix.offsets !== undefined,
   };
   const text = `columns=${layout.panelColumns},block=${block},codes=${codes},step=${layout.step},zeros=${
-    layout.zeros ? "block" : stored.zero
+    layout.zeros === "none" ? stored.zero : layout.zeros
   },offsets=${layout.offsets ? 1 : 0}`;
   return {
     layout,
@@ -69,6 +70,15 @@ export function weightOnlyPanels(
       pack: () => packWeightOnlyPanels(matrix, stored, layout),
     },
   };
+}
+
+function zeroStorage(
+  { zeros }: QuantizedMatrix,
+  { zero, shift }: StoredCodes,
+  codes: WeightOnlyLayout["codes"],
+): WeightOnlyLayout["zeros"] {
+  if (zero !== undefined || zeros === undefined) return "none";
+  return codes === "nibble" && zeros.every((one) => one - shift >= 0 && one - shift <= 15) ? "u4" : "i16";
 }
 
 export function selectWeightOnly(problem: DotProblem): WasmKernel | Declined {

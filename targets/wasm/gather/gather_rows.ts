@@ -2,7 +2,7 @@
 
 import type { Extent } from "../../../compiler/ir/extent.ts";
 import { extentText } from "../dot/rows.ts";
-import type { PanelStep } from "../dot/steps.ts";
+import { splatStep } from "../dot/steps.ts";
 import { type WeightOnlyLayout, weightOnlyShape } from "../dot/weight_only.ts";
 import {
   advance,
@@ -75,24 +75,22 @@ function loadIndex(count: number): Lines {
 /** Step, zero point and offset of the row's block, in every lane. */
 function loadParameters({ layout, zero }: GatherRows): Lines {
   const shape = weightOnlyShape(layout);
-  const lines: string[] = [set("v_step", splatStep(layout.step, 0))];
-  if (layout.zeros) {
-    lines.push(set("v_zero", load("v128.load32_splat", sum(get("w"), times(get("lane"), 4)), shape.zerosAt)));
+  const columnAt = (bytes: number): string => sum(get("w"), times(get("lane"), bytes));
+  const lines: string[] = [set("v_step", splatStep(layout.step, columnAt, 0))];
+  if (layout.zeros !== "none") {
+    const zero = op("f32.convert_i32_s", zeroOf(layout.zeros, shape.zerosAt));
+    lines.push(set("v_zero", op("f32x4.splat", zero)));
   } else if (zero !== 0) lines.push(set("v_zero", `(v128.const f32x4${` ${zero}`.repeat(4)})`));
-  if (layout.offsets) lines.push(set("v_offset", splatStep(layout.step, shape.offsetsAt)));
+  if (layout.offsets) lines.push(set("v_offset", splatStep(layout.step, columnAt, shape.offsetsAt)));
   return lines;
 }
 
-/** An f16's bits under the sign, moved to where f32 keeps them, are the value times 2^-112. */
-function splatStep(step: PanelStep, offset: number): string {
-  if (step === "f32") return load("v128.load32_splat", sum(get("w"), times(get("lane"), 4)), offset);
-  const half = load("v128.load16_splat", sum(get("w"), times(get("lane"), 2)), offset);
-  const moved = op(
-    "v128.and",
-    op("i32x4.shr_s", op("i32x4.shl", half, constant(16)), constant(3)),
-    `(v128.const i32x4${" 0x8fffffff".repeat(4)})`,
-  );
-  return op("f32x4.mul", moved, `(v128.const i32x4${" 0x77800000".repeat(4)})`);
+/** The row's zero point, from where its column's stand. */
+function zeroOf(zeros: "u4" | "i16", at: number): string {
+  if (zeros === "i16") return load("i32.load16_s", sum(get("w"), times(get("lane"), 2)), at);
+  const byte = load("i32.load8_u", sum(get("w"), op("i32.and", get("lane"), constant(3))), at);
+  const shift = op("i32.and", get("lane"), constant(4));
+  return op("i32.and", op("i32.shr_u", byte, shift), constant(15));
 }
 
 /** `entries` entries of the row's block: groups of eight, then four where they are left. */
@@ -124,7 +122,7 @@ function decodeFour({ layout, zero }: GatherRows, half: number): Lines {
     : op("i8x16.shr_u", four, constant(4));
   const words = op("i32x4.extend_low_i16x8_s", op("i16x8.extend_low_i8x16_s", bytes));
   const value = op("f32x4.convert_i32x4_s", words);
-  const centred = layout.zeros || zero !== 0 ? op("f32x4.sub", value, get("v_zero")) : value;
+  const centred = layout.zeros !== "none" || zero !== 0 ? op("f32x4.sub", value, get("v_zero")) : value;
   const scaled = op("f32x4.mul", centred, get("v_step"));
   const decoded = layout.offsets ? op("f32x4.add", scaled, get("v_offset")) : scaled;
   return [store("v128.store", get("y_at"), decoded, 16 * half)];
