@@ -81,10 +81,29 @@ type SumElement = "i32" | "i64" | "f64";
 
 /** What Σ (a - zeroA)(b - zeroB) is held in: i32 where no sum over the depth can leave it, f64 for formats other than int. */
 function sumElement({ a, b, depth, result }: Entry): SumElement {
-  if (a.scheme?.format.kind !== "int" || b.scheme?.format.kind !== "int" || !hasIntegerEntries(b.scheme)) return "f64";
-  const bits = magnitudeBits(a.scheme.format, a.scheme.zeroPoint) +
-    magnitudeBits(b.scheme.format, b.scheme.zeroPoint) + (b.scheme.outer === undefined ? 0 : innerStepBits);
-  return result.kind !== "real" || bits + Math.log2(Math.max(1, depth)) <= 31 ? "i32" : "i64";
+  if (sumsFit(a.scheme, b.scheme, depth, result)) return "i32";
+  return isIntegral(a.scheme) && isIntegral(b.scheme) ? "i64" : "f64";
+}
+
+/** Whether the sums of a contraction are integers that i32 holds (sums of results other than real wrap). */
+export function sumsFit(
+  a: QuantScheme | undefined,
+  b: QuantScheme | undefined,
+  depth: number,
+  result: ContractionResult,
+): boolean {
+  if (!isIntegral(a) || !isIntegral(b)) return false;
+  return result.kind !== "real" || entryBits(a) + entryBits(b) + Math.log2(Math.max(1, depth)) <= 31;
+}
+
+function isIntegral(scheme: QuantScheme | undefined): scheme is QuantScheme {
+  return scheme !== undefined && hasIntegerEntries(scheme);
+}
+
+/** An entry, of integers alone, is at most 2 to this power. */
+function entryBits({ format, zeroPoint, outer }: QuantScheme): number {
+  if (format.kind !== "int") return Infinity;
+  return magnitudeBits(format, zeroPoint) + (outer === undefined ? 0 : innerStepBits);
 }
 
 /** Bits of integer inner steps. */

@@ -3,7 +3,7 @@
 import { isPlain, type Tensor } from "../../../compiler/ir/tensor.ts";
 import { Lowering } from "../../loops/context.ts";
 import { addIndex, extentIndex, indexValue, largestSymbols, mulIndex, variable } from "../../loops/index.ts";
-import { resultAlgebra } from "../../loops/lower/contraction.ts";
+import { resultAlgebra, sumsFit } from "../../loops/lower/contraction.ts";
 import { windowAxes } from "../../loops/lower/linear.ts";
 import type { Index } from "../../loops/program.ts";
 import type { Region } from "../../region.ts";
@@ -69,7 +69,7 @@ function convProblem(region: Region, { graph, symbols }: SelectContext): DotProb
   if ("declined" in right) return right;
   if (kind === "codes" && right.kind !== "codes") return { declined: "codes times floats" };
   if (right.offsets) return { declined: "filters with offsets" };
-  if (result.kind === "real" && kind === "codes" && 16 + Math.log2(depth) > 31) {
+  if (kind === "codes" && !sumsFit(x.scheme, w.scheme, depth, result)) {
     return { declined: "sums that leave 32 bits" };
   }
   const channel = groups === 1
@@ -153,6 +153,7 @@ function filterRight(value: string, hash: string, tensor: Tensor, request: Filte
   };
   if (isPlain(tensor, "f32")) return floatRight({ ...matrix, stepIndex: () => 0 }, tensor);
   if (tensor.kind === "plain") return { declined: `${tensor.element} filters` };
+  if (tensor.outerSteps !== undefined) return { declined: "filters with two-level steps" };
   const { block } = tensor.scheme;
   const whole = tensor.shape.every((extent, axis) => {
     const size = block[axis];

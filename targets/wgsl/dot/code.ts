@@ -19,8 +19,8 @@ export interface Arithmetic {
   readonly unit: "u32" | "vec4<f32>";
   readonly unitBytes: number;
   readonly sum: "i32" | "f32";
-  /** Whether each block's sum is scaled on its own. */
-  readonly scalesBlocks: boolean;
+  /** Whether each block's sum is scaled on its own: by real steps, into an f32 total, or by integers, into an i32 one. */
+  readonly scalesBlocks: "no" | "real" | "integer";
   /** Units that share a step, or all. */
   readonly blockUnits: number;
   /** Whether offsets of blocks add terms of their own. */
@@ -36,7 +36,7 @@ export function arithmeticOf({ left, right, units }: DotProblem): Arithmetic {
       unit: "vec4<f32>",
       unitBytes: 16,
       sum: "f32",
-      scalesBlocks: false,
+      scalesBlocks: "no",
       offsets: false,
       blockUnits: right.kind === "dynamic" ? units : right.blockUnits,
       needsLefts: false,
@@ -47,7 +47,7 @@ export function arithmeticOf({ left, right, units }: DotProblem): Arithmetic {
     unit: "u32",
     unitBytes: 4,
     sum: "i32",
-    scalesBlocks: right.blocks > 1 || right.offsets,
+    scalesBlocks: right.inner ? "integer" : right.blocks > 1 || right.offsets ? "real" : "no",
     offsets: right.offsets,
     blockUnits: right.blockUnits,
     needsLefts: right.byteZeros || right.offsets,
@@ -59,6 +59,48 @@ export function dotOperands({ finish, right }: DotProblem): WgslOperand[] {
     ...finish.buffers.map(bufferOperand),
     ...(right.kind === "dynamic" ? [] : [{ kind: "weights" as const, name: "weights", weights: right.weights }]),
   ];
+}
+
+/**
+ * Σ (a - zeroA)(b - zeroB) from Σ a b. `block`: less zeroB Σ a, where bytes keep their zero points. `column`: less
+ * zeroA Σ (b - zeroB), a sum that the weights hold for each block, or for the column where blocks have integer steps.
+ */
+export function mendedText(
+  { left, right }: DotProblem,
+  sum: string,
+  of: { readonly column: string; readonly block: string; readonly lefts: string; readonly leftZero: string },
+  parts: { readonly block: boolean; readonly column: boolean },
+): string {
+  if (right.kind === "dynamic") return sum;
+  return [
+    sum,
+    ...(parts.block && right.byteZeros ? [`right_zero(${of.column}, ${of.block}) * ${of.lefts}`] : []),
+    ...(parts.column && left.zeros ? [`${of.leftZero} * right_sum(${of.column}, ${of.block})`] : []),
+  ].join(" - ");
+}
+
+/** The total that `finish` takes, from the sum of a whole column; `column` counts through all outer blocks. */
+export function finishedText(
+  problem: DotProblem,
+  { kind, scalesBlocks }: Arithmetic,
+  sum: string,
+  lefts: string,
+): string {
+  if (kind === "float" || scalesBlocks === "real") return sum;
+  const of = { column: "column", block: "0", lefts, leftZero: "left_zero(outer, row)" };
+  const mended = mendedText(problem, sum, of, { block: scalesBlocks === "no", column: true });
+  return problem.result.kind === "real" ? `scaled(left_step(outer, row), column, 0, ${mended}) + 0f` : mended;
+}
+
+/** Whether that text reads `column`. */
+export function usesColumn({ result, left, right }: DotProblem, { kind, scalesBlocks }: Arithmetic): boolean {
+  if (kind === "float" || scalesBlocks === "real" || right.kind === "dynamic") return false;
+  return result.kind === "real" || left.zeros || right.byteZeros && scalesBlocks === "no";
+}
+
+/** A column counted through all outer blocks, as constants are. */
+export function wholeColumn({ outer, right }: DotProblem, column: string): string {
+  return outer > 1 && right.kind !== "dynamic" ? `outer * columns + ${column}` : column;
 }
 
 /** Sizes, accessors and the functions of both sides. */

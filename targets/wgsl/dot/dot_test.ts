@@ -4,7 +4,13 @@ import { evaluateGraph } from "../../../compiler/ir/evaluate/mod.ts";
 import { binary, input, literal } from "../../../compiler/ir/expression.ts";
 import { symbolic } from "../../../compiler/ir/extent.ts";
 import type { ContractionResult, ValueName } from "../../../compiler/ir/node.ts";
-import { floatTensor, plainTensor, type Tensor, tensorParts } from "../../../compiler/ir/tensor.ts";
+import {
+  floatTensor,
+  plainTensor,
+  type QuantizedTensor,
+  type Tensor,
+  tensorParts,
+} from "../../../compiler/ir/tensor.ts";
 import { quantizedType, tensorType } from "../../../compiler/ir/types.ts";
 import { int4, int8, intFormat, type NumberFormat, uint4, uint8 } from "../../../compiler/numeric/number_format.ts";
 import type { QuantScheme } from "../../../compiler/numeric/scheme.ts";
@@ -27,6 +33,8 @@ interface Case {
   readonly rightZero?: boolean;
   readonly offset?: true;
   readonly half?: boolean;
+  /** Integer steps of the blocks under one real step a column. */
+  readonly twoLevel?: true;
   readonly result?: "real" | "accumulator" | "quantized";
   readonly bias?: boolean;
   readonly transposeB?: boolean;
@@ -143,6 +151,20 @@ const cases: readonly Case[] = [
     block: 16,
     epilogue: true,
   },
+  {
+    form: "int4",
+    rows: 2,
+    depth: 100,
+    columns: 21,
+    left: int8,
+    right: uint4,
+    rightZero: true,
+    block: 32,
+    twoLevel: true,
+    half: true,
+  },
+  { form: "int4", rows: 9, depth: 64, columns: 33, left: int8, leftZero: true, right: int4, block: 16, twoLevel: true },
+  { form: "weights", rows: 1, depth: 64, columns: 9, right: uint4, rightZero: true, block: 32, twoLevel: true },
   { form: "int4", rows: 4, depth: 99, columns: 21, left: int8, right: int4, block: "all", bias: true },
 ];
 
@@ -179,14 +201,15 @@ function build(of: Case, seed: number): Built {
   }
   const operands = [a];
   if (of.right !== undefined) {
-    operands.push(b.constant(randomQuantized(random, bShape, {
+    const weights = randomQuantized(random, bShape, {
       format: of.right,
       block: [1, of.block ?? "all"],
       step: of.half ? "f16" : "f32",
       zeroPoint: of.rightZero ?? false,
       ...(of.offset ? { offset: true } : {}),
       range: "static",
-    })));
+    });
+    operands.push(b.constant(of.twoLevel ? withOuterSteps(weights, random) : weights));
   } else if (of.form === "dynamic") {
     operands.push(b.input("b", tensorType("f32", bShape)));
     inputs.b = randomFloats(random, bShape);
@@ -213,6 +236,19 @@ function build(of: Case, seed: number): Built {
   b.output("y", y);
   const graph = b.finish(of.left === undefined && of.right === undefined ? undefined : "quant");
   return { graph, inputs, magnitude: depth * 12 + 1 };
+}
+
+/** Integer steps up to 16 in the place of real ones, and a real step for each row. */
+function withOuterSteps(tensor: QuantizedTensor, random: () => number): QuantizedTensor {
+  const [rows] = tensor.shape;
+  const { scheme, steps } = tensor;
+  const real = Float32Array.from({ length: rows }, () => Math.f16round(random() / 500 + 1e-4));
+  return {
+    ...tensor,
+    scheme: { ...scheme, step: "u8", outer: { block: [1, "all"], step: scheme.step } },
+    steps: floatTensor(steps.shape, steps.data.map(() => 1 + Math.floor(16 * random()))),
+    outerSteps: floatTensor([rows, 1], real),
+  };
 }
 
 const unit = 2 ** -24;

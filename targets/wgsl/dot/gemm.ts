@@ -12,9 +12,13 @@ import {
   arithmeticOf,
   dotOperands,
   entryLines,
+  finishedText,
   invocations,
+  mendedText,
   sharedCode,
+  usesColumn,
   variantNeeds,
+  wholeColumn,
 } from "./code.ts";
 import type { DotProblem } from "./problem.ts";
 
@@ -49,7 +53,7 @@ function fromRows(rows: Index, least: number): Index {
 
 /** Units of a chunk: a divisor of a block's units where blocks are scaled on their own. */
 function chunkUnits({ units }: DotProblem, { scalesBlocks, blockUnits }: Arithmetic): number {
-  if (!scalesBlocks || blockUnits >= units) return Math.min(units, mostChunkUnits);
+  if (scalesBlocks === "no" || blockUnits >= units) return Math.min(units, mostChunkUnits);
   for (let size = mostChunkUnits; size > 1; size--) if (blockUnits % size === 0) return size;
   return 1;
 }
@@ -97,7 +101,7 @@ function gemmCode(
         "  for (var u = 0; u < chunk_units; u++) {",
         ...productLines(arithmetic).map((line) => `    ${line}`),
         "  }",
-        ...(arithmetic.scalesBlocks ? blockLines(problem).map((line) => `  ${line}`) : []),
+        ...(arithmetic.scalesBlocks === "no" ? [] : blockLines(problem, arithmetic).map((line) => `  ${line}`)),
         "  workgroupBarrier();",
         "}",
         ...finishLines(problem, arithmetic),
@@ -110,20 +114,16 @@ function rowsText({ rows }: DotProblem): string {
   return typeof rows === "number" ? String(rows) : indexText(rows);
 }
 
-/** Column counted through all outer blocks, as constants are. */
-function wholeColumn({ outer, right }: DotProblem, column: string): string {
-  return outer > 1 && right.kind !== "dynamic" ? `outer * columns + ${column}` : column;
-}
-
 function startLines({ left }: DotProblem, { sum, scalesBlocks, needsLefts }: Arithmetic): string[] {
   const zero = `vec4<${sum}>(0)`;
+  const total = `vec4<${scalesBlocks === "real" ? "f32" : "i32"}>(0)`;
   return [
     `var sum0 = ${zero};`,
     `var sum1 = ${zero};`,
     ...(needsLefts ? ["var lefts = vec4<i32>(0);"] : []),
-    ...(scalesBlocks ? ["var total0 = vec4<f32>(0f);", "var total1 = vec4<f32>(0f);"] : []),
-    ...(scalesBlocks ? [`let step = vec4<f32>(${fourRows((row) => `left_step(outer, ${row})`)});`] : []),
-    ...(scalesBlocks && left.zeros
+    ...(scalesBlocks === "no" ? [] : [`var total0 = ${total};`, `var total1 = ${total};`]),
+    ...(scalesBlocks === "real" ? [`let step = vec4<f32>(${fourRows((row) => `left_step(outer, ${row})`)});`] : []),
+    ...(scalesBlocks === "real" && left.zeros
       ? [`let left_zeros = vec4<i32>(${fourRows((row) => `left_zero(outer, ${row})`)});`]
       : []),
   ];
@@ -184,14 +184,22 @@ function productLines({ kind, needsLefts }: Arithmetic): string[] {
 }
 
 /** At the end of a block: its sums are mended and scaled, in the order of the blocks. */
-function blockLines(problem: DotProblem): string[] {
-  const { right, left } = problem;
-  if (right.kind === "dynamic") return [];
+function blockLines(problem: DotProblem, { scalesBlocks, offsets, needsLefts }: Arithmetic): string[] {
+  const { left } = problem;
+  const real = scalesBlocks === "real";
   const mended = (column: number) =>
-    mendedText(problem, `sum${column}`, `column${column}`, "lefts", "left_zeros", "block");
+    mendedText(
+      problem,
+      `sum${column}`,
+      { column: `column${column}`, block: "block", lefts: "lefts", leftZero: "left_zeros" },
+      { block: true, column: real },
+    );
   const lefts = left.zeros ? "lefts - left_zeros * entries_of(block)" : "lefts";
   const each = (text: (at: string) => string) => `vec4<f32>(${["x", "y", "z", "w"].map(text).join(", ")})`;
-  const scaled = (column: number) => each((at) => `scaled(step.${at}, column${column}, block, mended${column}.${at})`);
+  const scaled = (column: number) =>
+    real
+      ? each((at) => `scaled(step.${at}, column${column}, block, mended${column}.${at})`)
+      : `right_inner(column${column}, block) * mended${column}`;
   const shifted = (column: number) => each((at) => `shifted(step.${at}, column${column}, block, block_lefts.${at})`);
   return [
     "if ((first_unit + chunk_units) % block_units == 0 || first_unit + chunk_units >= units) {",
@@ -200,52 +208,28 @@ function blockLines(problem: DotProblem): string[] {
       `  let column${column} = ${wholeColumn(problem, `min(first_column + own_column + ${16 * column}, columns - 1)`)};`
     ),
     ...[0, 1].map((column) => `  let mended${column} = ${mended(column)};`),
-    ...(right.offsets ? [`  let block_lefts = ${lefts};`] : []),
+    ...(offsets ? [`  let block_lefts = ${lefts};`] : []),
     ...[0, 1].map((column) => `  total${column} += ${scaled(column)};`),
-    ...(right.offsets ? [0, 1].map((column) => `  total${column} += ${shifted(column)};`) : []),
+    ...(offsets ? [0, 1].map((column) => `  total${column} += ${shifted(column)};`) : []),
     "  sum0 = vec4<i32>(0);",
     "  sum1 = vec4<i32>(0);",
-    ...(right.byteZeros || right.offsets ? ["  lefts = vec4<i32>(0);"] : []),
+    ...(needsLefts ? ["  lefts = vec4<i32>(0);"] : []),
     "}",
   ];
 }
 
-/** Σ (a - zeroA)(b - zeroB) from Σ a b: less zeroB Σ a, less zeroA Σ (b - zeroB). */
-export function mendedText(
-  { left, right }: DotProblem,
-  sum: string,
-  column: string,
-  lefts: string,
-  leftZero: string,
-  block: string,
-): string {
-  if (right.kind === "dynamic") return sum;
-  return [
-    sum,
-    ...(right.byteZeros ? [`right_zero(${column}, ${block}) * ${lefts}`] : []),
-    ...(left.zeros ? [`${leftZero} * right_sum(${column}, ${block})`] : []),
-  ].join(" - ");
-}
-
-function finishLines(problem: DotProblem, { kind, scalesBlocks }: Arithmetic): string[] {
-  const { result, right, left } = problem;
-  const total = (column: number): string => {
-    if (scalesBlocks) return `total${column}[j]`;
-    if (kind === "float") return `sum${column}[j]`;
-    const mended = mendedText(problem, `sum${column}[j]`, "whole", "lefts[j]", "left_zero(outer, row)", "0");
-    return result.kind === "real" ? `scaled(left_step(outer, row), whole, 0, ${mended}) + 0f` : mended;
-  };
-  const needsWhole = kind === "codes" && right.kind !== "dynamic" &&
-    (result.kind === "real" && !scalesBlocks || right.byteZeros || left.zeros);
+function finishLines(problem: DotProblem, arithmetic: Arithmetic): string[] {
+  const total = (column: number): string =>
+    finishedText(problem, arithmetic, `${arithmetic.scalesBlocks === "no" ? "sum" : "total"}${column}[j]`, "lefts[j]");
   return [
     `for (var j = 0; j < ${rowsEach}; j++) {`,
     "  let row = first_row + own_row + j;",
     "  if (row >= rows) { return; }",
-    ...[0, 1].flatMap((column) => [
-      `  let column${column} = first_column + own_column + ${16 * column};`,
-      `  if (column${column} < columns) {`,
-      ...(needsWhole ? [`    let whole = ${wholeColumn(problem, `column${column}`)};`] : []),
-      `    finish(outer, row, column${column}, ${total(column)});`,
+    ...[0, 1].flatMap((index) => [
+      `  let column${index} = first_column + own_column + ${16 * index};`,
+      `  if (column${index} < columns) {`,
+      ...(usesColumn(problem, arithmetic) ? [`    let column = ${wholeColumn(problem, `column${index}`)};`] : []),
+      `    finish(outer, row, column${index}, ${total(index)});`,
       "  }",
     ]),
     "}",

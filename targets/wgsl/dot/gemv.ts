@@ -11,11 +11,14 @@ import {
   arithmeticOf,
   dotOperands,
   entryLines,
+  finishedText,
   invocations,
+  mendedText,
   sharedCode,
+  usesColumn,
   variantNeeds,
+  wholeColumn,
 } from "./code.ts";
-import { mendedText } from "./gemm.ts";
 import type { Declined, DotProblem } from "./problem.ts";
 
 /** Columns of a workgroup. */
@@ -42,8 +45,9 @@ function cutOf(
   { units, columns }: DotProblem,
   { scalesBlocks, blockUnits, unitBytes, needsLefts, offsets }: Arithmetic,
 ): Cut | undefined {
-  let spanUnits = scalesBlocks ? Math.min(blockUnits, units) : Math.min(units, shortestSpan);
-  while (!scalesBlocks && Math.ceil(units / spanUnits) > wantedSpans) spanUnits *= 2;
+  const fixed = scalesBlocks !== "no";
+  let spanUnits = fixed ? Math.min(blockUnits, units) : Math.min(units, shortestSpan);
+  while (!fixed && Math.ceil(units / spanUnits) > wantedSpans) spanUnits *= 2;
   const spans = Math.ceil(units / spanUnits);
   const spanBytes = needsLefts ? 8 * spans : 0;
   const columnBytes = (offsets ? 8 : 4) * spans;
@@ -62,7 +66,7 @@ export function gemvDispatch(problem: DotProblem, below: number): WgslDispatch |
   const { rows, columns, outer } = problem;
   const columnTiles = Math.ceil(columns / cut.columns);
   const count = mulIndex(rows, columnTiles * outer);
-  const variants = variantNeeds(arithmetic, !arithmetic.scalesBlocks).map((needs): WgslVariant => ({
+  const variants = variantNeeds(arithmetic, arithmetic.scalesBlocks === "no").map((needs): WgslVariant => ({
     needs,
     workgroups: [mulIndex(count, whileRows(rows, below))],
     code: (frame) =>
@@ -93,7 +97,7 @@ function gemvCode(
   const { units, columns, rows } = problem;
   const usesNothing = arithmetic.kind === "codes" && problem.result.kind === "real";
   const { unit, sum, blockUnits, needsLefts, scalesBlocks } = arithmetic;
-  const kept = scalesBlocks ? "f32" : sum;
+  const kept = scalesBlocks === "real" ? "f32" : sum;
   return [
     `const invocations = ${invocations};`,
     `const columns = ${columns};`,
@@ -153,10 +157,6 @@ const leftLines: readonly string[] = [
   "workgroupBarrier();",
 ];
 
-function wholeColumn({ outer, right }: DotProblem, column: string): string {
-  return outer > 1 && right.kind !== "dynamic" ? `outer * columns + ${column}` : column;
-}
-
 /** Sums the products of staged units `from`, `from + by`, ... below `to`; what a block shares is read once where it can be. */
 function sumLines(
   problem: DotProblem,
@@ -179,7 +179,7 @@ function sumLines(
   const isOne = right.blocks === 1 || by === "1" && blockUnits % span === 0;
   const block = (unit: string) => [`let block = ${right.blocks === 1 ? "0" : `(first_unit + ${unit}) / block_units`};`];
   return [
-    ...(isOne && (begin.length > 0 || scalesBlocks) ? block(from) : []),
+    ...(isOne && (begin.length > 0 || scalesBlocks !== "no") ? block(from) : []),
     ...(isOne ? begin : []),
     `var sum = ${sum}(0);`,
     `for (var u = ${from}; u < ${to}; u += ${by}) {`,
@@ -192,19 +192,24 @@ function sumLines(
 function spanLines(problem: DotProblem, arithmetic: Arithmetic, { spanUnits }: Cut): string[] {
   const { left } = problem;
   const { scalesBlocks, offsets } = arithmetic;
-  const column = wholeColumn(problem, "min(first_column + item / staged_spans, columns - 1)");
-  const mended = mendedText(problem, "sum", "column", "lefts[span]", "left_zero(outer, row)", "block");
+  const of = { column: "column", block: "block", lefts: "lefts[span]", leftZero: "left_zero(outer, row)" };
+  const mended = mendedText(problem, "sum", of, { block: true, column: scalesBlocks === "real" });
+  const kept = scalesBlocks === "no"
+    ? "sum"
+    : scalesBlocks === "real"
+    ? `scaled(left_step(outer, row), column, block, ${mended})`
+    : `right_inner(column, block) * (${mended})`;
   const blockLefts = left.zeros ? "lefts[span] - left_zero(outer, row) * entries_of(block)" : "lefts[span]";
   const range = { from: "first", to: "min(first + span_units, staged_units)", by: "1" };
   return [
     "let staged_spans = (staged_units + span_units - 1) / span_units;",
     "for (var item = lane; item < tile_columns * staged_spans; item += invocations) {",
-    `  let column = ${column};`,
+    `  let column = ${wholeColumn(problem, "min(first_column + item / staged_spans, columns - 1)")};`,
     "  let first = (item % staged_spans) * span_units;",
     "  let span = (first_unit + first) / span_units;",
     ...sumLines(problem, arithmetic, range, spanUnits).map((line) => `  ${line}`),
     "  let at = (item / staged_spans) * spans + span;",
-    scalesBlocks ? `  sums[at] = scaled(left_step(outer, row), column, block, ${mended});` : "  sums[at] = sum;",
+    `  sums[at] = ${kept};`,
     ...(offsets ? [`  shifts[at] = shifted(left_step(outer, row), column, block, ${blockLefts});`] : []),
     "}",
   ];
@@ -227,29 +232,21 @@ function subgroupLines(problem: DotProblem, arithmetic: Arithmetic, { spanUnits 
 }
 
 function finishLines(problem: DotProblem, arithmetic: Arithmetic, subgroups: boolean): string[] {
-  const { result, right } = problem;
-  const { kind, scalesBlocks, sum, offsets } = arithmetic;
-  const codes = kind === "codes" && right.kind !== "dynamic";
-  const mended = codes && !scalesBlocks
-    ? mendedText(problem, "sum", "column", "left_sum", "left_zero(outer, row)", "0")
-    : "sum";
-  const total = codes && result.kind === "real" && !scalesBlocks
-    ? `scaled(left_step(outer, row), column, 0, ${mended}) + 0f`
-    : mended;
+  const { scalesBlocks, sum, offsets, needsLefts } = arithmetic;
   return [
     "if (lane < tile_columns && first_column + lane < columns) {",
-    ...(codes && !scalesBlocks ? [`  let column = ${wholeColumn(problem, "first_column + lane")};`] : []),
+    ...(usesColumn(problem, arithmetic) ? [`  let column = ${wholeColumn(problem, "first_column + lane")};`] : []),
     ...(subgroups ? ["  let sum = sums[lane];"] : [
-      `  var sum = ${scalesBlocks ? "f32" : sum}(0);`,
+      `  var sum = ${scalesBlocks === "real" ? "f32" : sum}(0);`,
       "  for (var span = 0; span < spans; span++) {",
       "    sum += sums[lane * spans + span];",
       ...(offsets ? ["    sum += shifts[lane * spans + span];"] : []),
       "  }",
     ]),
-    ...(codes && right.byteZeros && !scalesBlocks
+    ...(needsLefts && scalesBlocks === "no"
       ? ["  var left_sum = 0;", "  for (var span = 0; span < spans; span++) { left_sum += lefts[span]; }"]
       : []),
-    `  finish(outer, row, first_column + lane, ${total});`,
+    `  finish(outer, row, first_column + lane, ${finishedText(problem, arithmetic, "sum", "left_sum")});`,
     "}",
   ];
 }

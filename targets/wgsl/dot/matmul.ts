@@ -5,7 +5,7 @@ import { isPlain } from "../../../compiler/ir/tensor.ts";
 import { Lowering } from "../../loops/context.ts";
 import { extentIndex, indexValue, largestSymbols, mulIndex, variable } from "../../loops/index.ts";
 import { bufferOf, type Operand } from "../../loops/operand.ts";
-import { resultAlgebra } from "../../loops/lower/contraction.ts";
+import { resultAlgebra, sumsFit } from "../../loops/lower/contraction.ts";
 import type { Index } from "../../loops/program.ts";
 import { constantNode } from "../../plan/constants.ts";
 import { matmulView, quantizedMatrix } from "../../wasm/dot/matrix.ts";
@@ -93,7 +93,7 @@ function matmulProblem(region: Region, { graph, symbols }: SelectContext): DotPr
     });
   if ("declined" in right) return right;
   if (kind === "codes" && right.kind !== "codes") return { declined: "codes times floats" };
-  if (kind === "codes" && !fitsWord(a, depth, result.kind)) return { declined: "sums that leave 32 bits" };
+  if (kind === "codes" && !sumsFit(a.scheme, b.scheme, depth, result)) return { declined: "sums that leave 32 bits" };
   const indices = [...along(a), 0];
   let left: ReturnType<typeof leftForm> | undefined;
   const finish = planFinish({
@@ -138,13 +138,6 @@ function isUnsignedByte({ scheme }: Operand): boolean {
   return scheme?.format.kind === "int" && !scheme.format.signed && scheme.format.bits === 8;
 }
 
-/** Whether no sum of a real result, before it is scaled, leaves i32: |code - zero| is at most 2^8 on each side. */
-function fitsWord({ scheme }: Operand, depth: number, result: string): boolean {
-  if (result !== "real") return true;
-  const leftBits = scheme?.format.kind === "int" ? scheme.format.bits : 8;
-  return leftBits + 8 + Math.log2(depth) <= 31;
-}
-
 function constantRight(
   value: string,
   hash: string,
@@ -168,10 +161,26 @@ function constantRight(
   if (tensor.kind === "plain") return { declined: `${tensor.element} weights` };
   const rank = tensor.shape.length;
   const [columnAxis, depthAxis] = transposeB ? [rank - 2, rank - 1] : [rank - 1, rank - 2];
-  const quantized = quantizedMatrix(tensor, view, columnAxis, depthAxis);
+  const { outerSteps: _, ...oneLevel } = tensor;
+  const quantized = quantizedMatrix(oneLevel, view, columnAxis, depthAxis);
   if (quantized === undefined) return { declined: "weights are no bytes with steps along one axis" };
   const { block, blocks, stepIndex } = quantized;
-  return codesRight({ ...matrix, block: blocks === 1 ? 4 * units : block, stepIndex }, tensor, request);
+  const outerBlock = tensor.scheme.outer?.block;
+  const outerWhole = outerBlock !== undefined &&
+    tensor.shape.every((extent, axis) => axis === columnAxis || isWhole(outerBlock[axis], extent));
+  const shared = outerBlock?.[columnAxis] ?? "all";
+  const outerStepIndex = outerWhole
+    ? (column: number) => shared === "all" ? 0 : Math.floor(column / shared)
+    : undefined;
+  return codesRight(
+    { ...matrix, block: blocks === 1 ? 4 * units : block, stepIndex, outerStepIndex },
+    tensor,
+    request,
+  );
+}
+
+function isWhole(block: number | "all", extent: number): boolean {
+  return block === "all" || block >= extent;
 }
 
 /** A right side that is made at run time: f32 matrices, one a batch. */

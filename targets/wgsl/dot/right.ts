@@ -21,6 +21,8 @@ export interface RightMatrix {
   /** Entries of the depth that share a step; a multiple of 4, or the whole depth. */
   readonly block: number;
   readonly stepIndex: (block: number, column: number) => number;
+  /** Position of a column's outer step, for two-level steps whose outer ones hold along the whole depth. */
+  readonly outerStepIndex?: (column: number) => number;
 }
 
 /** How kernels read the right side. `codes`: four signed bytes a unit; `float`: four f32. */
@@ -35,6 +37,8 @@ export interface RightForm {
   /** Whether bytes have zero points of their own, so that a sum of codes has to be mended by the sum of the left side. */
   readonly byteZeros: boolean;
   readonly offsets: boolean;
+  /** Whether each block has an integer step of its own under the column's (two-level steps). */
+  readonly inner: boolean;
   /** Functions that read the packed words. `memory` holds them from word `call.weights` on. */
   readonly functions: (memory: string) => string[];
   /** Statements before the units of a block: what its entries share. */
@@ -92,6 +96,7 @@ export function floatRight(matrix: RightMatrix, tensor: PlainTensor<"f32">): Rig
     blocks: 1,
     byteZeros: false,
     offsets: false,
+    inner: false,
     functions: (memory) => [
       "// Four entries of a column.",
       "fn right(column: i32, unit: i32) -> vec4<f32> {",
@@ -120,7 +125,10 @@ export function codesRight(
 ): RightForm | { readonly declined: string } {
   const { scheme } = tensor;
   if (scheme.format.kind !== "int" || formatBits(scheme.format) > 8) return { declined: "codes are not integers" };
-  if (scheme.outer !== undefined) return { declined: "two-level steps" };
+  const { outerSteps } = tensor;
+  if (outerSteps !== undefined && (scheme.step !== "u8" || matrix.outerStepIndex === undefined)) {
+    return { declined: "inner steps are no integers, or outer ones vary along the depth" };
+  }
   const { columns, units, block } = matrix;
   const blocks = Math.ceil(4 * units / block);
   if (blocks > 1 && block % 4 !== 0) return { declined: "blocks that are no whole units" };
@@ -130,18 +138,23 @@ export function codesRight(
   const parts: Parts = { matrix, tensor, shift, blocks };
   const zeros = zerosOf(parts);
   const constantZero = zeros.every((zero) => zero === zeros[0]) ? zeros[0] ?? 0 : undefined;
-  const half = scheme.step === "f16";
+  const inner = outerSteps !== undefined;
+  const half = (scheme.outer?.step ?? scheme.step) === "f16";
   const rowWords = nibble ? Math.ceil(units / 2) : units;
   const stepWords = (count: number) => half ? Math.ceil(count / 2) : count;
   const grid = columns * blocks;
-  const starts = { steps: columns * rowWords, zeros: 0, offsets: 0, sums: 0 };
-  starts.zeros = starts.steps + stepWords(grid);
+  const starts = { steps: columns * rowWords, inner: 0, zeros: 0, offsets: 0, sums: 0 };
+  starts.inner = starts.steps + stepWords(inner ? columns : grid);
+  starts.zeros = starts.inner + (inner ? Math.ceil(grid / 4) : 0);
   starts.offsets = starts.zeros + (constantZero === undefined ? Math.ceil(grid / 4) : 0);
   starts.sums = starts.offsets + (scheme.offset ? stepWords(grid) : 0);
   const pack = () => {
     const sections = new Sections();
     sections.add(nibble ? packNibbles(parts) : packBytes(parts));
-    sections.add(packReals(parts, tensor.steps.data, half));
+    sections.add(
+      outerSteps === undefined ? packReals(parts, tensor.steps.data, half) : packOuter(matrix, outerSteps.data, half),
+    );
+    if (inner) sections.add(packInner(parts));
     if (constantZero === undefined) sections.add(packZeros(zeros));
     if (tensor.offsets !== undefined) sections.add(packReals(parts, tensor.offsets.data, half));
     if (sums) sections.add(packSums(parts, zeros));
@@ -156,6 +169,7 @@ export function codesRight(
     half ? "f16" : "f32",
     ...(constantZero === undefined ? ["zeros"] : [`zero=${constantZero}`]),
     ...(scheme.offset ? ["offsets"] : []),
+    ...(inner ? ["inner"] : []),
     ...(sums ? ["sums"] : []),
   ].join(",");
   const text: TextParts = {
@@ -167,6 +181,7 @@ export function codesRight(
     blocks,
     constantZero,
     offsets: scheme.offset === true,
+    inner,
   };
   return {
     kind: decoded ? "float" : "codes",
@@ -178,6 +193,7 @@ export function codesRight(
     blocks,
     byteZeros: !nibble && constantZero !== 0,
     offsets: scheme.offset === true,
+    inner,
     functions: (memory) => codesFunctions(text, memory, sums),
     begin: (column, of) => beginLines(text, column, of),
     unit: (column, unit) => unitText(text, column, unit),
@@ -232,20 +248,40 @@ function packNibbles(parts: Parts): Uint32Array<ArrayBuffer> {
   return new Uint32Array(bytes.buffer);
 }
 
-function packReals(
-  { matrix, blocks }: Parts,
-  data: Float32Array,
-  half: boolean,
-): Uint32Array<ArrayBuffer> {
+function packReals({ matrix, blocks }: Parts, data: Float32Array, half: boolean): Uint32Array<ArrayBuffer> {
   const { columns, stepIndex } = matrix;
   const values = new Float32Array(columns * blocks);
   for (let column = 0; column < columns; column++) {
     for (let block = 0; block < blocks; block++) values[column * blocks + block] = data[stepIndex(block, column)];
   }
+  return realWords(values, half);
+}
+
+function packOuter(
+  { columns, outerStepIndex }: RightMatrix,
+  data: Float32Array,
+  half: boolean,
+): Uint32Array<ArrayBuffer> {
+  return realWords(Float32Array.from({ length: columns }, (_, column) => data[outerStepIndex?.(column) ?? 0]), half);
+}
+
+function realWords(values: Float32Array<ArrayBuffer>, half: boolean): Uint32Array<ArrayBuffer> {
   if (!half) return new Uint32Array(values.buffer);
   const halves = new Float16Array(2 * Math.ceil(values.length / 2));
   halves.set(values);
   return new Uint32Array(halves.buffer);
+}
+
+/** Integer steps of blocks, [column][block]. */
+function packInner({ matrix, tensor, blocks }: Parts): Uint32Array<ArrayBuffer> {
+  const { columns, stepIndex } = matrix;
+  const bytes = new Uint8Array(4 * Math.ceil(columns * blocks / 4));
+  for (let column = 0; column < columns; column++) {
+    for (let block = 0; block < blocks; block++) {
+      bytes[column * blocks + block] = tensor.steps.data[stepIndex(block, column)];
+    }
+  }
+  return new Uint32Array(bytes.buffer);
 }
 
 function packZeros(zeros: Int32Array): Uint32Array<ArrayBuffer> {
@@ -254,15 +290,20 @@ function packZeros(zeros: Int32Array): Uint32Array<ArrayBuffer> {
   return new Uint32Array(bytes.buffer);
 }
 
+/** Σ (code - zero) of each block; of each column, times the inner steps, where steps have two levels. */
 function packSums(parts: Parts, zeros: Int32Array): Uint32Array<ArrayBuffer> {
-  const { matrix, blocks } = parts;
-  const { columns, units, block } = matrix;
-  const sums = new Int32Array(columns * blocks);
+  const { matrix, tensor, blocks } = parts;
+  const { columns, units, block, stepIndex } = matrix;
+  const inner = tensor.outerSteps !== undefined;
+  const sums = new Int32Array(inner ? columns : columns * blocks);
   for (let column = 0; column < columns; column++) {
     for (let k = 0; k < 4 * units; k++) {
       const code = codeAt(parts, k, column);
-      const at = column * blocks + Math.floor(k / block);
-      if (code !== undefined) sums[at] += code - zeros[at];
+      if (code === undefined) continue;
+      const of = Math.floor(k / block);
+      const at = column * blocks + of;
+      if (inner) sums[column] += (code - zeros[at]) * tensor.steps.data[stepIndex(of, column)];
+      else sums[at] += code - zeros[at];
     }
   }
   return new Uint32Array(sums.buffer);
@@ -273,24 +314,27 @@ interface TextParts {
   readonly decoded: boolean;
   readonly half: boolean;
   readonly rowWords: number;
-  readonly starts: { readonly steps: number; readonly zeros: number; readonly offsets: number; readonly sums: number };
+  readonly starts: Readonly<Record<"steps" | "inner" | "zeros" | "offsets" | "sums", number>>;
   readonly blocks: number;
   readonly constantZero: number | undefined;
   readonly offsets: boolean;
+  readonly inner: boolean;
 }
 
 function codesFunctions(text: TextParts, memory: string, sums: boolean): string[] {
-  const { nibble, decoded, half, rowWords, starts, blocks, constantZero, offsets } = text;
+  const { nibble, decoded, half, rowWords, starts, blocks, constantZero, offsets, inner } = text;
   const word = (index: string) => `${memory}[call.weights + u32(${index})]`;
-  const at = (start: number, index = `column * ${blocks} + block`) => `${start} + ${index}`;
+  const grid = `column * ${blocks} + block`;
+  const at = (start: number, index = grid) => `${start} + ${index}`;
+  const stepGrid = inner ? "column" : grid;
   const real = (name: string, start: number) => [
     `fn right_${name}(column: i32, block: i32) -> f32 {`,
     ...(half
       ? [
-        `  let at = column * ${blocks} + block;`,
+        `  let at = ${stepGrid};`,
         `  return f16_decode(extractBits(${word(at(start, "at / 2"))}, 16u * u32(at & 1), 16u));`,
       ]
-      : [`  return bitcast<f32>(${word(at(start))});`]),
+      : [`  return bitcast<f32>(${word(at(start, stepGrid))});`]),
     "}",
     "",
   ];
@@ -323,6 +367,16 @@ function codesFunctions(text: TextParts, memory: string, sums: boolean): string[
       ]),
     "",
     ...real("step", starts.steps),
+    ...(inner
+      ? [
+        "// The integer step of a block, under the column's own.",
+        "fn right_inner(column: i32, block: i32) -> i32 {",
+        `  let at = ${grid};`,
+        `  return i32(extractBits(${word(at(starts.inner, "at / 4"))}, 8u * u32(at & 3), 8u));`,
+        "}",
+        "",
+      ]
+      : []),
     ...(constantZero === undefined
       ? [
         "fn right_zero(column: i32, block: i32) -> i32 {",
@@ -335,9 +389,9 @@ function codesFunctions(text: TextParts, memory: string, sums: boolean): string[
     ...(offsets ? real("offset", starts.offsets) : []),
     ...(sums
       ? [
-        "// Sum of code - zero over a block.",
+        `// Sum of ${inner ? "(code - zero) * inner step over a column" : "code - zero over a block"}.`,
         "fn right_sum(column: i32, block: i32) -> i32 {",
-        `  return bitcast<i32>(${word(at(starts.sums))});`,
+        `  return bitcast<i32>(${word(at(starts.sums, stepGrid))});`,
         "}",
         "",
       ]
@@ -345,12 +399,16 @@ function codesFunctions(text: TextParts, memory: string, sums: boolean): string[
   ];
 }
 
-function beginLines({ decoded, nibble, constantZero, offsets }: TextParts, column: string, block: string): string[] {
+function beginLines(
+  { decoded, nibble, constantZero, offsets, inner }: TextParts,
+  column: string,
+  block: string,
+): string[] {
   const zero = constantZero === undefined ? `right_zero(${column}, ${block})` : String(constantZero);
   if (decoded) {
     return [
       `let zero = f32(${zero});`,
-      `let step = right_step(${column}, ${block});`,
+      `let step = right_step(${column}, ${block})${inner ? ` * f32(right_inner(${column}, ${block}))` : ""};`,
       ...(offsets ? [`let offset = right_offset(${column}, ${block});`] : []),
     ];
   }
