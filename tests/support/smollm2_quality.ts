@@ -4,13 +4,15 @@
  * window. Calibration: windows of 1,024 from ids 0 to 65,535. Perplexity is exp(mean -ln p), the divergence the mean of
  * Σ p_float (ln p_float - ln p) in nats, with the model's decoded weights in float32 as the float model; all on WebAssembly.
  *
- * Run as a program, it measures one recipe and prints JSON:  smollm2_quality.ts RECIPE [pass.option=value ...]
+ * Run as a program, it measures one recipe and prints JSON:  smollm2_quality.ts RECIPE [pass.option=value ...] [--windows N]
  */
 
 import { existsSync } from "node:fs";
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { Command } from "commander";
 import { fileURLToPath } from "node:url";
+import { parseCount } from "../../compiler/commands/common.ts";
 import { encoderOf } from "../../compiler/data/tokenizer.ts";
 import { tokenSamples } from "../../compiler/data/tokens.ts";
 import { DiagnosticError, type Outcome, success } from "../../compiler/diagnostics.ts";
@@ -104,75 +106,75 @@ function rowOf<A extends Float32Array | Float16Array>(rows: A, position: number)
   return rows.subarray(position * vocabulary, (position + 1) * vocabulary);
 }
 
-async function withModel<T>(
-  result: CompileResult,
-  ids: Int32Array,
-  use: (logits: Rows<Float32Array>) => Promise<T>,
-): Promise<T> {
+/** The artifact, loaded; `run` feeds a window to clear states and gives its logits. */
+async function opened(result: CompileResult) {
   const runner = await artifactRunner("smollm2", result.artifact.files, {});
+  const ids = textIds(result.imported);
   const [input] = result.imported.graph.inputs;
   const [output] = result.imported.graph.outputs;
-  try {
-    return await use(async (index) => {
-      runner.reset();
-      const start = firstId + index * window;
-      const fed = plainTensor("i32", [1, window], ids.slice(start, start + window));
-      const { data } = (await runner.run({ [input.name]: fed }))[output.name];
-      return data instanceof Float32Array ? data : Float32Array.from(data);
-    });
-  } finally {
-    await runner.dispose();
-  }
+  const run: Rows<Float32Array> = async (index) => {
+    runner.reset();
+    const start = firstId + index * window;
+    const fed = plainTensor("i32", [1, window], ids.slice(start, start + window));
+    const { data } = (await runner.run({ [input.name]: fed }))[output.name];
+    return data instanceof Float32Array ? data : Float32Array.from(data);
+  };
+  return { ids, run, dispose: () => runner.dispose() };
 }
 
 /**
  * ln p of the float model over one window, kept in the cache as float16: half a unit of 2^-6 at ln p = -20 puts less than
- * 1e-5 nats into the divergence.
+ * 1e-5 nats into the divergence. The model is compiled when a window is missing.
  */
-async function referenceScores(): Promise<Rows<Float16Array>> {
-  const folder = join(cacheFolder(), "smollm2-float-scores");
-  const place = (index: number) => join(folder, `${index}.f16`);
-  if (!Array.from({ length: windows }, (_, index) => existsSync(place(index))).every((isThere) => isThere)) {
-    await mkdir(folder, { recursive: true });
-    const result = await compiled("as-is", []);
-    await withModel(result, textIds(result.imported), async (logits) => {
-      for (let index = 0; index < windows; index++) {
-        const rows = await logits(index);
-        const scores = new Float16Array(window * vocabulary);
-        for (let row = 0; row < window; row++) scores.set(logSoftmax(rowOf(rows, row)), row * vocabulary);
-        const whole = `${place(index)}.${Deno.pid}`;
-        await writeFile(whole, new Uint8Array(scores.buffer));
-        await rename(whole, place(index));
-        console.error(`float: window ${index + 1} of ${windows}`);
-      }
-    });
+class FloatScores {
+  readonly #folder = join(cacheFolder(), "smollm2-float-scores");
+  #model: { readonly run: Rows<Float32Array>; readonly dispose: () => Promise<void> } | undefined;
+
+  async read(index: number): Promise<Float16Array> {
+    const place = join(this.#folder, `${index}.f16`);
+    if (!existsSync(place)) await this.#write(place, index);
+    return new Float16Array((await Deno.readFile(place)).buffer);
   }
-  return async (index) => new Float16Array((await Deno.readFile(place(index))).buffer);
+
+  async dispose(): Promise<void> {
+    await this.#model?.dispose();
+  }
+
+  async #write(place: string, index: number): Promise<void> {
+    await mkdir(this.#folder, { recursive: true });
+    this.#model ??= await opened(await compiled("as-is", []));
+    const rows = await this.#model.run(index);
+    const scores = new Float16Array(window * vocabulary);
+    for (let row = 0; row < window; row++) scores.set(logSoftmax(rowOf(rows, row)), row * vocabulary);
+    // Renaming is atomic: runs beside this one see the whole file or none.
+    const whole = `${place}.${Deno.pid}`;
+    await writeFile(whole, new Uint8Array(scores.buffer));
+    await rename(whole, place);
+  }
 }
 
-async function measure(recipe: string, overrides: readonly string[]): Promise<SmolQuality> {
-  const reference = await referenceScores();
+async function measure(recipe: string, overrides: readonly string[], windows: number): Promise<SmolQuality> {
+  const float = new FloatScores();
   const begin = performance.now();
   const result = await compiled(recipe, overrides);
   const compiledAt = performance.now();
-  const ids = textIds(result.imported);
+  const model = await opened(result);
   const losses: number[] = [];
   let kl = 0;
-  await withModel(result, ids, async (logits) => {
-    for (let index = 0; index < windows; index++) {
-      const [wanted, actual] = [await reference(index), await logits(index)];
-      let loss = 0;
-      for (let row = 0; row + 1 < window; row++) {
-        const q = logSoftmax(rowOf(actual, row));
-        kl += klDivergence(new Float64Array(rowOf(wanted, row)), q);
-        loss -= q[ids[firstId + index * window + row + 1]];
-      }
-      losses.push(loss / (window - 1));
-      console.error(
-        `${recipe}: window ${index + 1} of ${windows}: perplexity ${Math.exp(loss / (window - 1)).toFixed(2)}`,
-      );
+  for (let index = 0; index < windows; index++) {
+    const [wanted, actual] = [await float.read(index), await model.run(index)];
+    let loss = 0;
+    for (let row = 0; row + 1 < window; row++) {
+      const q = logSoftmax(rowOf(actual, row));
+      kl += klDivergence(new Float64Array(rowOf(wanted, row)), q);
+      loss -= q[model.ids[firstId + index * window + row + 1]];
     }
-  });
+    losses.push(loss / (window - 1));
+    const sofar = kl / ((index + 1) * (window - 1));
+    console.error(`${recipe}: window ${index + 1} of ${windows}: KL so far ${sofar.toFixed(4)}`);
+  }
+  await model.dispose();
+  await float.dispose();
   const { weightBytes, formats } = result.artifact.report.sizes;
   return {
     perplexity: Math.exp(losses.reduce((sum, loss) => sum + loss) / windows),
@@ -187,6 +189,12 @@ async function measure(recipe: string, overrides: readonly string[]): Promise<Sm
 }
 
 if (import.meta.main) {
-  const [recipe, ...overrides] = Deno.args;
-  console.log(JSON.stringify(await measure(recipe, overrides)));
+  const program = new Command("smollm2_quality")
+    .argument("<recipe>")
+    .argument("[overrides...]", "pass.option=value")
+    .option("--windows <count>", "windows to measure, from the first", parseCount, windows);
+  program.parse(["deno", "smollm2_quality", ...Deno.args]);
+  const [recipe, ...overrides] = program.args;
+  const { windows: count } = program.opts<{ readonly windows: number }>();
+  console.log(JSON.stringify(await measure(recipe, overrides, count)));
 }
