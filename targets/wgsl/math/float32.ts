@@ -95,7 +95,7 @@ fn div_f32(x: f32, y: f32) -> f32 {
 fn sqrt_f32(x: f32) -> f32 {
   let bits = bitcast<u32>(x);
   if ((bits & 0x7fffffffu) == 0u || is_nan(x)) { return x; }
-  if ((bits >> 31u) == 1u) { return bitcast<f32>(0x7fc00000u); }
+  if ((bits >> 31u) == 1u) { return f32_bits(0x7fc00000u); }
   if (bits == 0x7f800000u) { return x; }
   let p = split_f32(bits);
   let power = p.y - 127;

@@ -1,181 +1,17 @@
 import assert from "node:assert/strict";
-import { GraphBuilder } from "../../../compiler/ir/build.ts";
 import { evaluateGraph, StateMemory } from "../../../compiler/ir/evaluate/mod.ts";
-import { symbolic } from "../../../compiler/ir/extent.ts";
-import type { Graph } from "../../../compiler/ir/graph.ts";
-import type { OpAttributes, OpName, ValueName } from "../../../compiler/ir/node.ts";
 import { tensorParts } from "../../../compiler/ir/tensor.ts";
-import { tensorType } from "../../../compiler/ir/types.ts";
-import { int4, int8, uint8 } from "../../../compiler/numeric/number_format.ts";
-import { perToken } from "../../../compiler/numeric/scheme.ts";
 import { difference, toleranceOf } from "../../../tests/conformance/compare.ts";
 import { gpuTest } from "../../../tests/support/gpu.ts";
 import { randomInputs } from "../../../tests/support/op_samples.ts";
+import { workgroupCases, workgroupGraph } from "../../../tests/support/workgroup_cases.ts";
 import { kernelFamilies } from "../kernels.ts";
 import { startOnGpu } from "../run_graph.ts";
 import { selectWorkgroup } from "./select.ts";
 
-interface Sample {
-  readonly op: OpName;
-  readonly name: string;
-  readonly build: (b: GraphBuilder) => ValueName;
-  /** Symbols of runs one after the other. */
-  readonly runs?: readonly Readonly<Record<string, number>>[];
-}
-
-type Element = Parameters<typeof tensorType>[0];
-
-function reduce(kind: OpAttributes["reduce"]["kind"], element: Element, shape: number[], axes: number[]): Sample {
-  return {
-    op: "reduce",
-    name: `${kind} of ${element} [${shape}] over ${axes}`,
-    build: (b) => b.add("reduce", [b.input("x", tensorType(element, shape))], { kind, axes, keepAxes: false }),
-  };
-}
-
-function norm(kind: "layer" | "rms", shape: readonly number[], affine: number): Sample {
-  return {
-    op: "norm",
-    name: `${kind} norm of [${shape}] with ${affine} of gain and bias`,
-    build: (b) => {
-      const width = shape[shape.length - 1];
-      const names = ["gain", "bias"].slice(0, affine);
-      const inputs = names.map((name) => b.input(name, tensorType("f32", [width])));
-      return b.add("norm", [b.input("x", tensorType("f32", shape)), ...inputs], {
-        kind,
-        axis: shape.length - 1,
-        epsilon: 1e-5,
-      });
-    },
-  };
-}
-
-function quantize(format: typeof int8, zeroPoint: boolean, shape: readonly number[]): Sample {
-  return {
-    op: "quantize",
-    name: `dynamic quantize of [${shape}] to ${JSON.stringify(format)}${zeroPoint ? " with zero" : ""}`,
-    build: (b) =>
-      b.add("quantize", [b.input("x", tensorType("f32", shape))], {
-        scheme: { format, block: perToken(shape.length), step: "f32", zeroPoint, range: "dynamic" },
-      }),
-  };
-}
-
-interface AttentionCase {
-  readonly keys: number;
-  readonly shared: number;
-  readonly mask?: "f32" | "bool";
-  readonly attributes: Partial<OpAttributes["attention"]>;
-}
-
-function attention(name: string, { keys, shared, mask, attributes }: AttentionCase): Sample {
-  const [rows, groups, width] = [3, 2, 5];
-  return {
-    op: "attention",
-    name: `attention ${name}`,
-    build: (b) => {
-      const q = b.input("q", tensorType("f32", [1, rows, groups * shared, width]));
-      const k = b.input("k", tensorType("f32", [1, keys, groups, width]));
-      const v = b.input("v", tensorType("f32", [1, keys, groups, 7]));
-      const masks = mask === undefined ? [] : [b.input("mask", tensorType(mask, [rows, keys]))];
-      return b.add("attention", [q, k, v, ...masks], {
-        scale: 0.4,
-        causal: false,
-        softcap: 0,
-        window: 0,
-        ...attributes,
-      });
-    },
-  };
-}
-
-/** A cache that grows run by run: 5 positions, then one, then 7 more. */
-const cachedAttention: Sample = {
-  op: "attention",
-  name: "attention over a cache",
-  runs: [{ seq: 5 }, { seq: 1 }, { seq: 7 }],
-  build: (b) => {
-    b.symbol("seq", { min: 1, max: 8 });
-    b.symbol("past", { min: 0, max: 63 });
-    b.symbol("total", { min: 1, max: 64 });
-    const q = b.input("q", tensorType("f32", [1, symbolic("seq"), 4, 6]));
-    const cached = (name: string) => {
-      const x = b.input(name, tensorType("f32", [1, symbolic("seq"), 2, 6]));
-      b.state({ name, type: tensorType("f32", [1, symbolic("total"), 2, 6]), axis: 1 });
-      return b.add("append", [x], { state: name, axis: 1 });
-    };
-    return b.add("attention", [q, cached("k"), cached("v")], { scale: 0.5, causal: true, softcap: 0, window: 0 });
-  },
-};
-
-function transform(extent: number, doublings: number, stride: number, shape: readonly number[]): Sample {
-  return {
-    op: "transform",
-    name: `transform of runs of ${extent} * 2^${doublings} * ${stride} in [${shape}]`,
-    build: (b) => {
-      const core = b.input("core", tensorType("f32", [extent, extent]));
-      return b.add("transform", [b.input("x", tensorType("f32", shape)), core], { doublings, stride });
-    },
-  };
-}
-
-function argReduce(kind: "max" | "min", element: Element, shape: readonly number[], last: boolean): Sample {
-  return {
-    op: "argReduce",
-    name: `arg${kind} of ${element} [${shape}]${last ? ", last of equals" : ""}`,
-    build: (b) =>
-      b.add("argReduce", [b.input("x", tensorType(element, shape))], { kind, axis: 1, keepAxes: false, last }),
-  };
-}
-
-const samples: readonly Sample[] = [
-  argReduce("max", "f32", [2, 577], false),
-  argReduce("min", "i8", [3, 700], true),
-  argReduce("max", "u8", [2, 700], false),
-  reduce("sum", "f32", [3, 577], [1]),
-  // Mesa's software rasterizer leaves all loops of an invocation after 65535 rounds in all: no invocation may go that far.
-  reduce("sum", "i32", [2, 200_000], [1]),
-  reduce("sum", "i64", [2, 33], [1]),
-  reduce("sum", "f64", [40], [0]),
-  reduce("max", "f32", [2, 65, 5], [1]),
-  reduce("min", "i8", [3, 70], [1]),
-  reduce("prod", "f32", [37, 2], [0]),
-  reduce("sum", "f16", [4, 9, 3, 9], [1, 3]),
-  norm("rms", [3, 576], 1),
-  norm("layer", [1, 130], 2),
-  norm("layer", [2, 2, 33], 0),
-  {
-    op: "softmax",
-    name: "softmax along the middle axis",
-    build: (b) => b.add("softmax", [b.input("x", tensorType("f32", [2, 70, 3]))], { axis: 1 }),
-  },
-  {
-    op: "softmax",
-    name: "softmax of f16",
-    build: (b) => b.add("softmax", [b.input("x", tensorType("f16", [1, 200]))], { axis: 1 }),
-  },
-  quantize(int8, false, [3, 577]),
-  quantize(uint8, true, [1, 65]),
-  quantize(int4, true, [2, 2, 100]),
-  transform(1, 6, 1, [2, 128]),
-  transform(3, 4, 1, [5, 48]),
-  transform(3, 1, 8, [5, 48]),
-  attention("over all keys, grouped", { keys: 40, shared: 2, attributes: {} }),
-  attention("with a window", { keys: 75, shared: 1, attributes: { causal: true, window: 33 } }),
-  attention("with softcap and a mask", { keys: 37, shared: 1, mask: "f32", attributes: { softcap: 3 } }),
-  attention("with a bool mask", { keys: 66, shared: 3, mask: "bool", attributes: {} }),
-  cachedAttention,
-];
-
-function graphOf({ op, build }: Sample): Graph {
-  const b = new GraphBuilder(op);
-  b.output("y", build(b));
-  return b.finish(op === "quantize" ? "quant" : undefined);
-}
-
-for (const sample of samples) {
+for (const sample of workgroupCases) {
   await gpuTest(`${sample.name} in a workgroup agrees with the evaluator`, async () => {
-    const graph = graphOf(sample);
+    const graph = workgroupGraph(sample);
     const running = await startOnGpu(graph);
     assert.ok(running.program.steps.some(({ kernel }) => kernel.id.startsWith("workgroup.")), "the loop form ran");
     const states = new StateMemory(graph.states, graph.symbols);
@@ -196,5 +32,5 @@ for (const sample of samples) {
 
 Deno.test("every op of the family has a sample", () => {
   const family = kernelFamilies.find(({ select }) => select === selectWorkgroup);
-  assert.deepEqual(new Set(samples.map(({ op }) => op)), new Set(family?.ops));
+  assert.deepEqual(new Set(workgroupCases.map(({ op }) => op)), new Set(family?.ops));
 });
