@@ -9,18 +9,19 @@ import type { Sample } from "../data/samples.ts";
 import { DiagnosticError, errorDiagnostic } from "../diagnostics.ts";
 import { prepareModel } from "../driver.ts";
 import { type CodeCount, compareCodes } from "../evaluation/compare_codes.ts";
+import { runVariant, variants } from "../evaluation/run_variant.ts";
 import { compareNodes, compareValues, type NodeDifference, type ValueError } from "../evaluation/compare_graphs.ts";
 import type { Graph } from "../ir/graph.ts";
 import { parseGraph } from "../ir/parse.ts";
 import { selfTestInputs } from "../../targets/artifact/selftest.ts";
-import { type WasmVariant, wasmVariants } from "../../targets/wasm/kernel.ts";
+import type { Variant } from "../../runtime/api.ts";
 import { type Bindings, exitCodes, parseBindings, parseCount, printJson, printLine, reportFailure } from "./common.ts";
 import { type ProgressView, progressView } from "./progress.ts";
 
 interface DiffFlags {
   readonly recipe: string;
   readonly otherRecipe?: string;
-  readonly compiled?: WasmVariant;
+  readonly compiled?: Variant;
   readonly bind?: Bindings;
   readonly calibration?: string;
   readonly calibrationSamples: number;
@@ -37,8 +38,8 @@ export function addDiff(program: Command, finish: (code: number) => void): void 
     .option("--recipe <name|file>", "recipe of the first", "as-is")
     .option("--other-recipe <name|file>", "recipe of the other; the first's when absent")
     .addOption(
-      new Option("--compiled <variant>", "compare the graph with its own WebAssembly, code by code").choices(
-        wasmVariants,
+      new Option("--compiled <variant>", "compare the graph with its own kernels, code by code").choices(
+        variants,
       ),
     )
     .option("--bind <symbols>", "extents of the models' symbols: batch=1,seq=1..256", parseBindings)
@@ -68,7 +69,7 @@ async function diff(model: string, other: string, flags: DiffFlags): Promise<num
     const first = await loadGraph(model, flags.recipe, flags, progress);
     const samples = await loadSamples(first.graph, first.assets, flags);
     if (flags.compiled !== undefined) {
-      const counts = await compareCodes(first.graph, samples, flags.compiled);
+      const counts = await compareCodes(first.graph, samples, runVariant(flags.compiled));
       progress.stop();
       return tellCodes(counts, flags.json === true);
     }

@@ -5,8 +5,6 @@ import { type Graph, typeOf } from "../ir/graph.ts";
 import type { ValueName } from "../ir/node.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import type { Sample } from "../data/samples.ts";
-import { runCompiled } from "../../targets/wasm/run_graph.ts";
-import type { WasmVariant } from "../../targets/wasm/kernel.ts";
 
 export interface CodeCount {
   readonly value: ValueName;
@@ -17,6 +15,9 @@ export interface CodeCount {
   readonly largest: number;
 }
 
+/** Compiles a graph and runs it once, from clear states. */
+export type RunGraph = (graph: Graph, inputs: Sample) => Promise<Readonly<Record<string, Tensor>>>;
+
 /**
  * Runs the graph with every quantized value as an output, on the evaluator and compiled, and compares the codes.
  * States start clear for each sample.
@@ -24,7 +25,7 @@ export interface CodeCount {
 export async function compareCodes(
   graph: Graph,
   samples: readonly Sample[],
-  variant: WasmVariant,
+  run: RunGraph,
 ): Promise<readonly CodeCount[]> {
   const watched = graph.nodes.flatMap((node) =>
     node.op === "constant" ? [] : node.outputs
@@ -38,7 +39,7 @@ export async function compareCodes(
   const counts = watched.map(() => ({ codes: 0, different: 0, largest: 0 }));
   for (const sample of samples) {
     const wanted = evaluateGraph(observed, sample).outputs;
-    const actual = await runCompiled(observed, sample, { variant });
+    const actual = await run(observed, sample);
     watched.forEach(({ value }, index) => {
       const x = codesOf(wanted[watchName(value)]);
       const y = codesOf(actual[watchName(value)]);

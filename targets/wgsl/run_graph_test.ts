@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { evaluateGraph, StateMemory } from "../../compiler/ir/evaluate/mod.ts";
 import { GraphBuilder } from "../../compiler/ir/build.ts";
-import { binary, type BinaryOperator, type Expression, input, unary } from "../../compiler/ir/expression.ts";
+import {
+  binary,
+  type BinaryOperator,
+  type Expression,
+  input,
+  unary,
+  type UnaryOperator,
+} from "../../compiler/ir/expression.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import { plainTensor, sizeOf, tensorParts } from "../../compiler/ir/tensor.ts";
 import { tensorType } from "../../compiler/ir/types.ts";
@@ -90,3 +97,39 @@ Deno.test("kernels are named after source nodes and no region takes more dispatc
     assert.ok(program.steps.every(({ windows }) => windows.length <= 6), name);
   }
 });
+
+const circular: readonly UnaryOperator[] = [
+  ...["sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh"] as const,
+];
+
+await gpuTest(
+  "circular and hyperbolic functions of f32 stay within 4 ulp, large arguments of sin, cos and tan too",
+  async () => {
+    const next = uniform(3);
+    const spread = [1, 10, 100];
+    const x = plainTensor(
+      "f32",
+      [count],
+      Float32Array.from(
+        { length: count },
+        (_, index) =>
+          index % 4 < 3 ? (2 * next() - 1) * spread[index % 4] : (next() < 0.5 ? -1 : 1) * 2 ** (80 * next() - 40),
+      ),
+    );
+    x.data.set([0, -0, 1, -1, Infinity, -Infinity, NaN, 0.5, -0.5, 1e30, -1e30, 88.9, 89.2, -89.2]);
+    for (const operator of circular) {
+      const graph = mapGraph(unary(operator, input(0)), "f32", 1);
+      const [{ data: wanted }, { data: actual }] = [
+        evaluateGraph(graph, { x0: x }).outputs.y,
+        (await runOnGpu(graph, { x0: x })).y,
+      ].map((tensor) => tensorParts(tensor)[0].tensor);
+      for (let index = 0; index < count; index++) {
+        const [want, got] = [Number(wanted[index]), Number(actual[index])];
+        if (Object.is(want, got) || want === got) continue;
+        // An ulp is at most 2^-23 of the number.
+        const error = Math.abs(want - got) / Math.max(Math.abs(want), 2 ** -126);
+        assert.ok(error <= 4 * 2 ** -23, `${operator}(${x.data[index]}) is ${got}, wants ${want}`);
+      }
+    }
+  },
+);

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { compareCodes } from "../../compiler/evaluation/compare_codes.ts";
+import { runVariant } from "../../compiler/evaluation/run_variant.ts";
 import { evaluateGraph } from "../../compiler/ir/evaluate/mod.ts";
 import { GraphBuilder } from "../../compiler/ir/build.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
@@ -88,7 +89,7 @@ for (const { name, weights, activations } of cases) {
   Deno.test(`${name}: compiled codes and sums are the evaluator's`, async () => {
     const graph = await quantized(linear(5, 0.3), weights, activations);
     const inputs = sample(9, 2);
-    for (const { codes, different, value } of await compareCodes(graph, [inputs], "simd128")) {
+    for (const { codes, different, value } of await compareCodes(graph, [inputs], runVariant("simd128"))) {
       assert.ok(codes > 0);
       assert.equal(different, 0, `%${value}`);
     }

@@ -9,7 +9,7 @@ import type { Graph } from "../../compiler/ir/graph.ts";
 import { producers } from "../../compiler/ir/graph.ts";
 import { zooFile, type ZooModel } from "./zoo.ts";
 
-function expectOk<T>(
+export function expectOk<T>(
   outcome: { readonly ok: true; readonly value: T } | {
     readonly ok: false;
     readonly diagnostics: readonly Diagnostic[];
@@ -20,7 +20,7 @@ function expectOk<T>(
 }
 
 /** The graph with the input of a final softmax as its output: logits compare better than probabilities. */
-function withLogits(graph: Graph): Graph {
+export function withLogits(graph: Graph): Graph {
   const made = producers(graph);
   const outputs = graph.outputs.map((output) => {
     const node = made.get(output.value);

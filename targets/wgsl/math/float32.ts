@@ -215,17 +215,54 @@ fn erf_f32(x: f32) -> f32 {
   return copy_sign(1f - exp_f32(-q), x);
 }
 
-// sin(x + shift π/2): with r = x - k π/2, by k + shift mod 4 one of ±sin r, ±cos r. Large x are reduced in f64.
+// x = k π/2 + r, |r| <= π/4: r, and k mod 4. Large x by the bits of 2/π (Payne and Hanek 1983): the 24 bits of x times
+// six words of 2/π hold x 2/π to 64 bits behind the point.
+fn reduce_turn(x: f32) -> vec2<f32> {
+  if (abs(x) <= 2048f) {
+    // π/2 in parts of 11 bits, whose products with k < 2^12 are exact, and the rest.
+    let k = round(x * 0.6366197466850281f);
+    let r = (((x - k * 1.5703125f) - k * 0.000483751296997070f) - k * 7.54953362047672e-8f) - k * 2.56334406825708e-12f;
+    return vec2<f32>(r, f32(i32(k) & 3));
+  }
+  var two_over_pi = array<u32, 6>(0x3c439041u, 0xdb629599u, 0xf534ddc0u, 0xfc2757d1u, 0x4e441529u, 0xa2f9836eu);
+  let bits = bitcast<u32>(x);
+  let significand = (bits << 8u) | 0x80000000u;
+  var product: array<u32, 7>;
+  var carry = 0u;
+  for (var word = 0; word < 6; word++) {
+    let p = add_u64(mul_wide(significand, two_over_pi[word]), vec2<u32>(carry, 0u));
+    product[word] = p.x;
+    carry = p.y;
+  }
+  product[6] = carry;
+  let exponent = i32((bits >> 23u) & 0xffu) - 128;
+  let first = exponent >> 5u;
+  let shift = u32(exponent & 31);
+  var high = product[6 - first];
+  var low = product[5 - first];
+  if (shift > 0u) {
+    high = (high << shift) | (low >> (32u - shift));
+    low = (low << shift) | (product[4 - first] >> (32u - shift));
+  }
+  let quarter = high >> 30u;
+  var rest = vec2<u32>(low << 2u, (high << 2u) | (low >> 30u));
+  let up = rest.y >> 31u;
+  if (up == 1u) { rest = neg_u64(rest); }
+  let size = (f32(rest.y) + f32(rest.x) * 2.3283064365386963e-10f) * 3.6572951981665057e-10f;
+  let k = i32(quarter + up);
+  let is_negative = (bits >> 31u) == 1u;
+  return vec2<f32>(select(size, -size, (up == 1u) != is_negative), f32(select(k, -k, is_negative) & 3));
+}
+
+// sin(x + shift π/2): with x = k π/2 + r, by k + shift mod 4 one of ±sin r, ±cos r.
 fn sin_turned(x: f32, shift: i32) -> f32 {
   if (is_nan(x) || is_inf(x)) { return f32_bits(0x7fc00000u); }
-  if (abs(x) > 2048f) {
-    return f32_of_f64(sin_turned_f64(f64_of_f32(x), shift));
-  }
-  // π/2 in parts of 11 bits, whose products with k < 2^12 are exact, and the rest.
-  let k = round(x * 0.6366197466850281f);
-  let r = (((x - k * 1.5703125f) - k * 0.000483751296997070f) - k * 7.54953362047672e-8f) - k * 2.56334406825708e-12f;
+  let turned = reduce_turn(x);
+  return sin_of_turn(turned.x, i32(turned.y) + shift);
+}
+
+fn sin_of_turn(r: f32, turns: i32) -> f32 {
   let z = r * r;
-  let turns = i32(k) + shift;
   let sine = r + r * z * (-0.1666666716337204f + z * (0.008333329111337662f + z * (-0.0001983930415008217f + z * 2.7180462893738877e-6f)));
   let cosine = 1f - 0.5f * z + z * z * (0.04166664555668831f + z * (-0.0013887309469282627f + z * 2.4432411009911448e-5f));
   let value = select(sine, cosine, (turns & 1) == 1);
@@ -243,9 +280,6 @@ fn cos_f32(x: f32) -> f32 {
 
 /** f32 functions that are computed in f64 and rounded. */
 export const throughF64: string = [
-  ...["tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh"].map((name) =>
-    `fn ${name}_f32(x: f32) -> f32 {\n  return f32_of_f64(${name}_f64(f64_of_f32(x)));\n}`
-  ),
   ...["rem", "mod"].map((name) =>
     `fn ${name}_f32(x: f32, y: f32) -> f32 {\n  return f32_of_f64(${name}_f64(f64_of_f32(x), f64_of_f32(y)));\n}`
   ),

@@ -3,6 +3,7 @@
 import { exponentialFunctions } from "../../wasm/math/exponential_f64.ts";
 import { powerFunctions } from "../../wasm/math/power_f64.ts";
 import { trigonometricFunctions } from "../../wasm/math/trigonometry_f64.ts";
+import { circular32 } from "./circular32.ts";
 import { float32, integer32, power32, throughF64 } from "./float32.ts";
 import { float64 } from "./float64.ts";
 import { wgslFunction } from "./from_wat.ts";
@@ -16,6 +17,7 @@ interface LibraryFunction {
 const sources: readonly string[] = [
   float32,
   integer32,
+  circular32,
   throughF64,
   power32,
   word64,
