@@ -20,9 +20,13 @@ import { quantizeWeights } from "./quantize/quantize_weights.ts";
 import { encodeMigrated } from "./migrate/encode_migrated.ts";
 import { migrateQuantStep } from "./migrate/migrate_quant_step.ts";
 import { awq } from "./transform/awq.ts";
+import { centerResidual } from "./transform/center_residual.ts";
 import { foldNormGain } from "./transform/fold_norm_gain.ts";
+import { permute } from "./transform/permute.ts";
 import { rotate } from "./transform/rotate.ts";
+import { shift } from "./transform/shift.ts";
 import { smooth } from "./transform/smooth.ts";
+import { smoothKeys } from "./transform/smooth_keys.ts";
 import { raiseAttention } from "./raise/raise_attention.ts";
 import { raiseNorm } from "./raise/raise_norm.ts";
 
@@ -45,10 +49,14 @@ export const preparation: readonly Pass[] = [
 /** What recipes choose from, in the order that the methods depend on. */
 export const methods: readonly Pass[] = [
   decodeWeights,
+  centerResidual,
   foldNormGain,
   rotate,
+  shift,
   smooth,
   awq,
+  smoothKeys,
+  permute,
   migrateQuantStep,
   calibrate,
   quantizeWeights,

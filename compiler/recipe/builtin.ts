@@ -9,6 +9,7 @@ export const builtinRecipes = [
   "smoothquant",
   "smoothquant+",
   "awq",
+  "outliertune",
   "gptq",
   "gptaq",
   "quantease",

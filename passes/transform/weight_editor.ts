@@ -3,7 +3,7 @@
 import { InvariantError } from "../../compiler/diagnostics.ts";
 import { makeNode } from "../../compiler/ir/build.ts";
 import { freshName, type Graph, producers, typeOf } from "../../compiler/ir/graph.ts";
-import type { Node, OpAttributes, OpName, ValueName } from "../../compiler/ir/node.ts";
+import type { Node, NodeOf, OpAttributes, OpName, ValueName } from "../../compiler/ir/node.ts";
 import { floatTensor, isPlain, sizeOf, type Tensor, typeOfTensor } from "../../compiler/ir/tensor.ts";
 import { outputTypes } from "../../compiler/ir/type_rules.ts";
 import type { TensorType } from "../../compiler/ir/types.ts";
@@ -23,6 +23,8 @@ export class WeightEditor {
   readonly #made: ReadonlyMap<ValueName, Node>;
   readonly #edits = new Map<string, EditedTensor>();
   readonly #overrides = new Map<ValueName, Node>();
+  /** Biases that nodes without one get. */
+  readonly #biases = new Map<ValueName, Float64Array<ArrayBuffer>>();
   readonly #insertions = new Map<ValueName, readonly Node[]>();
   /** Types of values that insertions make. */
   readonly #added = new Map<ValueName, TensorType>();
@@ -88,6 +90,37 @@ export class WeightEditor {
     }
   }
 
+  /** Entry i along the place's axis becomes the entry that was at sources[i]. */
+  gather(place: ChannelTensor, sources: Int32Array): void {
+    const { shape, entries } = this.tensor(place);
+    const before = entries.slice();
+    const inner = sizeOf(shape.slice(place.axis + 1));
+    const extent = shape[place.axis];
+    for (let index = 0; index < entries.length; index++) {
+      const along = Math.floor(index / inner) % extent;
+      entries[index] = before[index + (sources[along] - along) * inner];
+    }
+  }
+
+  /** Adds to the bias of a norm, matmul or conv, which gets one where it has none. An existing one must be constant. */
+  addBias(node: Biased, values: Float64Array): void {
+    const operand = biasOperand;
+    if (node.inputs.length > operand) {
+      const axis = typeOf(this.graph, node.inputs[operand]).shape.length - 1;
+      const { entries } = this.tensor({
+        node,
+        operand,
+        value: node.inputs[operand],
+        axis,
+        channels: new Int32Array(0),
+      });
+      for (let index = 0; index < entries.length; index++) entries[index] += values[index];
+      return;
+    }
+    const sum = this.#biases.get(node.outputs[0]) ?? new Float64Array(values.length);
+    this.#biases.set(node.outputs[0], sum.map((value, index) => value + values[index]));
+  }
+
   /** Puts `changed` where `node` stands; edits of the node's constants still apply, by operand. */
   override(node: Node, changed: Node): void {
     this.#overrides.set(node.outputs[0], Object.freeze(changed));
@@ -131,7 +164,7 @@ export class WeightEditor {
     const types = new Map<ValueName, TensorType>([...this.graph.types, ...this.#added]);
     const nodes: Node[] = [];
     for (const standing of this.graph.nodes) {
-      const node = this.#overrides.get(standing.outputs[0]) ?? standing;
+      const node = this.#withBias(this.#overrides.get(standing.outputs[0]) ?? standing, types, nodes);
       nodes.push(...this.#insertions.get(standing.outputs[0]) ?? []);
       const inputs = node.inputs.map((input, operand) => {
         const edited = this.#edits.get(placeKey(node.outputs[0], operand));
@@ -146,6 +179,19 @@ export class WeightEditor {
       nodes.push(inputs.every((input, operand) => input === node.inputs[operand]) ? node : withInputs(node, inputs));
     }
     return Object.freeze({ ...this.graph, nodes: Object.freeze(nodes), types });
+  }
+
+  /** The node with the bias that `addBias` gave it; its constant goes to `nodes`. */
+  #withBias(node: Node, types: Map<ValueName, TensorType>, nodes: Node[]): Node {
+    const bias = this.#biases.get(node.outputs[0]);
+    if (bias === undefined) return node;
+    const tensor = floatTensor([bias.length], bias);
+    const value = freshName(`${node.outputs[0]}.bias`, types);
+    types.set(value, typeOfTensor(tensor));
+    nodes.push(makeNode("constant", [], [value], { hash: this.graph.constants.add(tensor) }, []));
+    const changed = withInputs(node, [...node.inputs, value]);
+    if (changed.op !== "matmul" && changed.op !== "conv") return changed;
+    return makeBiased(changed);
   }
 
   #placeBefore(node: Node, nodes: readonly Node[]): void {
@@ -198,6 +244,17 @@ export class Inserter {
     this.nodes.push(makeNode(op, inputs, [value], attributes, op === "constant" ? [] : this.origin));
     return value;
   }
+}
+
+export type Biased = NodeOf<"norm"> | NodeOf<"matmul"> | NodeOf<"conv">;
+
+/** Where a bias stands: behind data and gain of a norm, behind data and weights of the others. */
+export const biasOperand = 2;
+
+function makeBiased(node: NodeOf<"matmul"> | NodeOf<"conv">): Node {
+  return node.op === "matmul"
+    ? Object.freeze({ ...node, attributes: { ...node.attributes, hasBias: true } })
+    : Object.freeze({ ...node, attributes: { ...node.attributes, hasBias: true } });
 }
 
 function placeKey(output: ValueName, operand: number): string {

@@ -47,6 +47,7 @@ const stories: readonly AccuracyCase[] = [
   row("float", "as-is"),
   row("w8 channel, a8 token", "w8a8-dynamic", [], [0.0013, "SmoothQuant + GPTQ, llm-compressor 0.14"]),
   row("w8 channel, a8 static, smoothquant", "smoothquant", [], [0.0124, "SmoothQuant + GPTQ, llm-compressor 0.14"]),
+  row("w8 channel, a8 static per channel, outliertune", "outliertune"),
   row("w8 channel, a8 static, rotated", "quarot-static", [
     ...weights("bits=8"),
     "migrate-quant-step.bits=8",
@@ -85,6 +86,7 @@ const few = weights("samples=8");
 
 const wikitext: readonly AccuracyCase[] = [
   row("float", "as-is"),
+  row("w8 channel, a8 static per channel, outliertune", "outliertune"),
   row("w8 channel, a8 static, rotated", "quarot-static", [
     ...few,
     ...weights("bits=8"),

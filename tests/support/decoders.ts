@@ -4,6 +4,7 @@ import { buildDecoder } from "../../compiler/import/transformer/decoder.ts";
 import type { DecoderDescription } from "../../compiler/import/transformer/description.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import { evaluateGraph } from "../../compiler/ir/evaluate/mod.ts";
+import { WeightEditor } from "../../passes/transform/weight_editor.ts";
 import { floatTensor, type PlainTensor, plainTensor, sizeOf } from "../../compiler/ir/tensor.ts";
 import { normalArray, uniform } from "./random.ts";
 
@@ -42,6 +43,18 @@ export const decoderVariants: Readonly<Record<string, Partial<DecoderDescription
   "gemma, offset gains and embedding scale": { gainOffset: 1, embeddingScale: 4, activation: "geluTanh" },
   "gemma2, sandwich norms": { gainOffset: 1, sandwichNorms: true, attentionSoftcap: 20, logitSoftcap: 15 },
 };
+
+/** The same decoder with layer norms in place of RMS norms, each with a bias. */
+export function withLayerNorms(graph: Graph, seed: number): Graph {
+  const editor = new WeightEditor(graph);
+  let next = seed;
+  for (const node of graph.nodes) {
+    if (node.op !== "norm") continue;
+    editor.addBias(node, Float64Array.from(normalArray(base.hidden, next++), (value) => 0.2 * value));
+    editor.override(node, { ...node, attributes: { ...node.attributes, kind: "layer" } });
+  }
+  return editor.finish();
+}
 
 export const decoderTokens = 7;
 

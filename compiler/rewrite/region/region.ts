@@ -7,7 +7,7 @@
  * and leaves the model's function unchanged, because each sink is linear in the channels.
  */
 
-import type { Node, ValueName } from "../../ir/node.ts";
+import type { Node, NodeOf, ValueName } from "../../ir/node.ts";
 
 /** One constant with the axis that runs over a region's channels. */
 export interface ChannelTensor {
@@ -78,7 +78,7 @@ export interface ResidualStream {
   /** Biases of writers: they rotate with them. */
   readonly biases: readonly ChannelTensor[];
   readonly readers: readonly ChannelTensor[];
-  readonly norms: readonly Node[];
+  readonly norms: readonly NodeOf<"norm">[];
 }
 
 export interface Regions {

@@ -1,6 +1,6 @@
 /** The residual stream (fold F5): all that writes into it and all that reads it, or why it cannot be turned as one. */
 
-import type { Node, ValueName } from "../../ir/node.ts";
+import type { Node, NodeOf, ValueName } from "../../ir/node.ts";
 import { nodeLabel } from "../rule.ts";
 import type { GraphView } from "../view.ts";
 import { homogeneity } from "./homogeneity.ts";
@@ -13,17 +13,40 @@ interface Collected {
   readonly writers: ChannelTensor[];
   readonly biases: ChannelTensor[];
   readonly readers: ChannelTensor[];
-  readonly norms: Node[];
+  readonly norms: NormNode[];
   /** Stream values seen so far. */
   readonly seen: Set<ValueName>;
 }
 
+/** What a norm at the end of the stream must be; the reason where it is not. Adds what reads the norm, where that counts. */
+type NormRule = (view: GraphView, node: NormNode, count: number, collected: Collected) => string | undefined;
+
+type NormNode = NodeOf<"norm">;
+
 /**
- * Starts from a norm's input and walks additions both ways. Every end must be a writer (a linear's output channels, the
- * columns of an embedding table) or an RMS norm without gain whose readers are all linear. A layer norm would have to
- * be centred first, a gain folded first: both are declined by name.
+ * The stream that a rotation may turn: every norm that reads it is an RMS norm without gain whose readers are all linear.
+ * A layer norm would have to be centred first, a gain folded first: both are declined by name.
  */
 export function residualStream(view: GraphView): ResidualStream | { readonly declined: string } | undefined {
+  return stream(view, rotatableNorm);
+}
+
+/**
+ * The stream that centring may touch: every norm that reads it is a layer norm, which subtracts the mean anyhow. An RMS
+ * norm sees the mean, so centring in front of one would change the model.
+ */
+export function layerNormStream(view: GraphView): ResidualStream | { readonly declined: string } | undefined {
+  return stream(view, (_, node) => {
+    if (node.attributes.kind === "layer") return undefined;
+    return `${nodeLabel(node)} is an RMS norm: it sees the mean, centring would change the model`;
+  });
+}
+
+/**
+ * Starts from a norm's input and walks additions both ways. Every end must be a writer (a linear's output channels, the
+ * columns of an embedding table, a constant that is added) or a norm that `rule` accepts.
+ */
+function stream(view: GraphView, rule: NormRule): ResidualStream | { readonly declined: string } | undefined {
   const first = view.graph.nodes.find((node) => node.op === "norm" && startsStream(view, node));
   if (first === undefined) return undefined;
   const origin = channelOrigin(view, { value: first.inputs[0], axes: [lastAxis(view, first.inputs[0])] });
@@ -35,7 +58,7 @@ export function residualStream(view: GraphView): ResidualStream | { readonly dec
     if (collected.seen.has(value)) continue;
     collected.seen.add(value);
     const fault = addWriter(view, value, count, collected, pending) ??
-      addReaders(view, value, count, collected, pending);
+      addReaders(view, value, count, collected, pending, rule);
     if (fault !== undefined) return { declined: fault };
   }
   return {
@@ -89,7 +112,12 @@ function addWriter(
   if (node === undefined) return `%${value} is an input of the model`;
   const channels = identityChannels(count);
   if (isAddition(node)) {
-    for (const input of node.inputs) {
+    for (const [operand, input] of node.inputs.entries()) {
+      const added = view.constantOf(input);
+      if (added !== undefined && added.shape[added.shape.length - 1] === count) {
+        collected.writers.push({ node, operand, value: input, axis: added.shape.length - 1, channels });
+        continue;
+      }
       if (view.typeOf(input).shape.length !== view.typeOf(value).shape.length) {
         return `${nodeLabel(node)} adds a value that broadcasts`;
       }
@@ -121,6 +149,7 @@ function addReaders(
   count: number,
   collected: Collected,
   pending: ValueName[],
+  rule: NormRule,
 ): string | undefined {
   const { uses, escapes } = channelUses(view, { value, axes: [lastAxis(view, value)] });
   if (escapes) return `%${value} is an output of the model`;
@@ -128,19 +157,15 @@ function addReaders(
     if (isAddition(node) || uniformlyScaled(view, node) !== undefined) pending.push(node.outputs[0]);
     else if (node.op !== "norm") return `${nodeLabel(node)} (${node.op}) reads it without a norm`;
     else if (!collected.norms.includes(node)) {
-      const fault = addNorm(view, node, count, collected);
+      const fault = rule(view, node, count, collected);
       if (fault !== undefined) return fault;
+      collected.norms.push(node);
     }
   }
   return undefined;
 }
 
-function addNorm(
-  view: GraphView,
-  node: Extract<Node, { op: "norm" }>,
-  count: number,
-  collected: Collected,
-): string | undefined {
+function rotatableNorm(view: GraphView, node: NormNode, count: number, collected: Collected): string | undefined {
   if (node.attributes.kind === "layer") {
     return `${nodeLabel(node)} is a layer norm: it must be centred into an RMS norm first`;
   }
@@ -148,7 +173,6 @@ function addNorm(
   const output = node.outputs[0];
   const sinks = linearSinks(view, { value: output, axes: [lastAxis(view, output)] }, identityChannels(count));
   if ("declined" in sinks) return `${nodeLabel(node)}: ${sinks.declined}`;
-  collected.norms.push(node);
   collected.readers.push(...sinks.sinks);
   return undefined;
 }
