@@ -3,7 +3,7 @@
 import { packCodes } from "../../pack/codes.ts";
 import { panelCount, panelPlace, type QuantizedMatrix } from "./matrix.ts";
 import { writeNibbleZero } from "./pack_nibble.ts";
-import { hasZeros, packedColumns, type PackedLayout, packedOrder, packedShape } from "./packed.ts";
+import { hasZeros, packedColumns, packedGroup, type PackedLayout, packedOrder, packedShape } from "./packed.ts";
 import type { PackedEntries } from "./packed_entries.ts";
 import { writeStep } from "./steps.ts";
 
@@ -60,14 +60,14 @@ function writeBlock(
   const words = new DataView(bytes.buffer);
   const first = block * layout.block;
   const count = Math.min(view.depth - first, shape.blockDepth);
-  const raw = new Uint8Array(shape.blockDepth * packedColumns);
+  const raw = new Uint8Array(Math.ceil(count / packedGroup) * packedGroup * packedColumns);
   columns.forEach((column, lane) => {
     const index = matrix.stepIndex(Math.floor(first / matrix.block), column);
     const zero = (zeros?.[index] ?? 0) - low;
-    // Rows past the depth meet zeros on the other side; their entries only must not leave a byte.
-    for (let k = 0; k < shape.blockDepth; k++) {
+    // Rows past the depth meet zeros on the other side, whatever stands here.
+    for (let k = 0; k < count; k++) {
       const place = (first + k) * view.depthStride + column * view.columnStride;
-      raw[(k >> 1) * 2 * packedColumns + 2 * lane + (k & 1)] = k < count ? codes[place] - low : 0;
+      raw[(k >> 1) * 2 * packedColumns + 2 * lane + (k & 1)] = codes[place] - low;
     }
     if (matrix.outerStep !== undefined) bytes[at + shape.innerAt + lane] = steps[index];
     else if (layout.step !== undefined) writeStep(words, at, lane, layout.step, steps[index]);

@@ -11,7 +11,20 @@
  */
 
 import { codeFields, type CodeLayout, interleave } from "../../pack/codes.ts";
-import { advance, constant, countedLoop, get, type Lines, load, op, set, store, sum } from "../text.ts";
+import {
+  advance,
+  constant,
+  countedLoop,
+  get,
+  type Lines,
+  load,
+  minimum,
+  op,
+  repeatWhile,
+  set,
+  store,
+  sum,
+} from "../text.ts";
 import type { WasmVariant } from "../kernel.ts";
 import { loadSteps, type PanelStep, panelStepBytes, stepConstants } from "./steps.ts";
 
@@ -51,6 +64,7 @@ export interface PackedShape {
   readonly zerosAt: number;
   readonly codesAt: number;
   readonly groupBytes: number;
+  /** Of all blocks but the last, whose codes end with the group that holds the last row. */
   readonly blockBytes: number;
   readonly panelBytes: number;
 }
@@ -68,6 +82,7 @@ export function packedShape(layout: PackedLayout): PackedShape {
   const groupBytes = width * packedGroup;
   const blockBytes = codesAt + groupBytes * blockDepth / packedGroup;
   const headBytes = twoLevel ? stepBytes : 0;
+  const lastGroups = Math.ceil((depth - (blocks - 1) * blockDepth) / packedGroup);
   return {
     blockDepth,
     blocks,
@@ -77,7 +92,7 @@ export function packedShape(layout: PackedLayout): PackedShape {
     codesAt,
     groupBytes,
     blockBytes,
-    panelBytes: headBytes + blocks * blockBytes,
+    panelBytes: headBytes + (blocks - 1) * blockBytes + codesAt + groupBytes * lastGroups,
   };
 }
 
@@ -127,14 +142,16 @@ export function decodePanel(layout: PackedLayout, form: DecodedForm, variant: Wa
     ...tableConstants(entries),
     set("w", get("panel")),
     set("to", get("decoded")),
+    set("panel_end", sum(get("panel"), constant(shape.panelBytes))),
     ...(outer ? stepLines(0) : []),
     ...(shape.headBytes > 0 ? [advance("w", shape.headBytes)] : []),
     ...countedLoop("decode_blocks", "decode_block", shape.blocks, [
       ...(outer ? [] : stepLines(0)),
       ...blockVectors(layout, shape),
       set("from", sum(get("w"), constant(shape.codesAt))),
-      ...countedLoop("decode", "decode_group", shape.blockDepth / packedGroup, decodeGroup(layout, form)),
       advance("w", shape.blockBytes),
+      set("w_end", minimum(get("w"), get("panel_end"))),
+      ...repeatWhile("decode", op("i32.lt_u", get("from"), get("w_end")), decodeGroup(layout, form)),
     ]),
   ];
 }
