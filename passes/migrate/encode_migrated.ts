@@ -3,12 +3,13 @@ import { cast } from "../../compiler/ir/expression.ts";
 import type { Expression } from "../../compiler/ir/expression.ts";
 import { type IntFormat, intFormat } from "../../compiler/numeric/number_format.ts";
 import { perTensor, perToken, type QuantScheme } from "../../compiler/numeric/scheme.ts";
-import { codesElement, floatTensor } from "../../compiler/ir/tensor.ts";
+import { codesElement, floatTensor, type QuantizedTensor } from "../../compiler/ir/tensor.ts";
 import type { Node, ValueName } from "../../compiler/ir/node.ts";
+import { decodedOperand } from "../../compiler/ir/evaluate/operand_rows.ts";
 import { sweep } from "../../compiler/rewrite/drive.ts";
 import { definePass } from "../../compiler/rewrite/pass.ts";
 import { PatchBuilder } from "../../compiler/rewrite/patch.ts";
-import { patched, type Rule } from "../../compiler/rewrite/rule.ts";
+import { declined, patched, type Rule } from "../../compiler/rewrite/rule.ts";
 import type { GraphView } from "../../compiler/rewrite/view.ts";
 
 /**
@@ -18,7 +19,11 @@ import type { GraphView } from "../../compiler/rewrite/view.ts";
  *   x = min(max(round(u), l), h) in f32   ⇒   x = 1 · code,  code = i8(x)
  *
  * Exact: the numbers are integers within the format. The step of the activation is 1, so the product's only step is the
- * weights' own. Where the first rows have steps of their own (a sink), x = step_t · code with one step per row.
+ * weights' own. Zero points leave through the bias, taken from the weights as they are quantized:
+ *
+ *   (q - z) · W = q · W - Σ_j z_j W_j,  W_ij = w_i p_ij,  Σ_j z_j p_ij a whole number
+ *
+ * Where the first rows have steps of their own (a sink), x = step_t · code with one step per row.
  */
 export const encodeMigrated = definePass({
   name: "encode-migrated",
@@ -28,7 +33,17 @@ export const encodeMigrated = definePass({
   exactness: "exact",
   needs: [],
   options: {},
-  run: (graph, scope) => sweep(graph, [encodeRule, encodeRowsRule], { selects: scope.selects }),
+  run: (graph, scope) => {
+    const shifted = sweep(graph, [zerosRule], { selects: scope.selects });
+    const encoded = sweep(shifted.graph, [encodeRule, encodeRowsRule], { selects: scope.selects });
+    const applied = [...shifted.applied, ...encoded.applied];
+    return {
+      graph: encoded.graph,
+      applied,
+      declined: [...shifted.declined, ...encoded.declined],
+      metrics: { zeros: shifted.applied.length, encoded: encoded.applied.length },
+    };
+  },
 });
 
 const encodeRule: Rule = {
@@ -51,6 +66,48 @@ const encodeRule: Rule = {
     return patched(patch.finish());
   },
 };
+
+/** A matmul of codes less constant zero points: the constants move into the bias. */
+const zerosRule: Rule = {
+  name: "encode-migrated",
+  rewrite: (node, view) => {
+    if (node.op !== "matmul" || node.attributes.result.kind !== "real") return undefined;
+    const [value, weights, ...rest] = node.inputs;
+    const shift = view.producer(value);
+    if (shift?.op !== "map" || !isDifference(shift.attributes.expression)) return undefined;
+    const [codes, zeroValue] = shift.inputs;
+    const [zeros, tensor] = [view.constantOf(zeroValue), view.constantOf(weights)];
+    if (zeros?.kind !== "plain" || zeros.shape.length !== 1 || tensor?.kind !== "quantized") return undefined;
+    const known = node.attributes.hasBias ? view.constantOf(rest[0]) : undefined;
+    if (node.attributes.hasBias && known?.kind !== "plain") return declined("its bias is no constant");
+    const sums = weightedSums(tensor, Float64Array.from(zeros.data, Number), node.attributes.transposeB);
+    const bias = sums.map((sum, row) => (known?.kind === "plain" ? Number(known.data[row]) : 0) - sum);
+    const patch = new PatchBuilder("encode-migrated", view);
+    patch.remove(node);
+    const merged = patch.constant(floatTensor([bias.length], bias), { name: "bias_less_zeros" });
+    patch.addAs(node.outputs, "matmul", [codes, weights, merged], { ...node.attributes, hasBias: true });
+    return patched(patch.finish());
+  },
+};
+
+function isDifference(expression: Expression): boolean {
+  return expression.kind === "binary" && expression.operator === "sub" && expression.x.kind === "input" &&
+    expression.x.index === 0 && expression.y.kind === "input" && expression.y.index === 1;
+}
+
+/** Σ_j z_j W_ij of every row i, over the decoded codes in float64. */
+function weightedSums(weights: QuantizedTensor, zeros: Float64Array, transposeB: boolean): Float64Array {
+  const decoded = decodedOperand(weights);
+  const [first, second] = decoded.shape;
+  const [rows, depth] = transposeB ? [first, second] : [second, first];
+  const sums = new Float64Array(rows);
+  for (let row = 0; row < rows; row++) {
+    for (let j = 0; j < depth; j++) {
+      sums[row] += zeros[j] * Number(decoded.data[transposeB ? row * depth + j : j * rows + row]);
+    }
+  }
+  return sums;
+}
 
 /** min(max(round(u), l_t), h_t) · step_t: codes and one step per row. */
 const encodeRowsRule: Rule = {

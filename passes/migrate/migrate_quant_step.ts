@@ -1,32 +1,44 @@
 import { fail } from "../../compiler/diagnostics.ts";
-import { binary, compare, type Expression, input, literal, select, unary } from "../../compiler/ir/expression.ts";
-import type { Extent } from "../../compiler/ir/extent.ts";
 import { type Graph, typeOf } from "../../compiler/ir/graph.ts";
-import type { Node, ValueName } from "../../compiler/ir/node.ts";
-import { floatTensor } from "../../compiler/ir/tensor.ts";
-import { booleanOption, choiceOption, integerOption } from "../../compiler/rewrite/options.ts";
-import { definePass } from "../../compiler/rewrite/pass.ts";
+import type { ValueName } from "../../compiler/ir/node.ts";
+import { sizeOf } from "../../compiler/ir/tensor.ts";
+import { booleanOption, choiceOption, integerOption, numberOption } from "../../compiler/rewrite/options.ts";
+import { definePass, type PassScope } from "../../compiler/rewrite/pass.ts";
 import type { Declined } from "../../compiler/rewrite/rule.ts";
 import { findRegions } from "../../compiler/rewrite/region/find.ts";
-import type { Region, RegionKind } from "../../compiler/rewrite/region/region.ts";
+import type { ChannelTensor, Region, RegionKind } from "../../compiler/rewrite/region/region.ts";
 import { type GraphView, Rewriting } from "../../compiler/rewrite/view.ts";
 import { spread } from "../calibrate/calibrate.ts";
 import { isHead } from "../quantize/head.ts";
 import { positionAxis, type Positions, positionsOf } from "../sink/positions.ts";
-import { rowSteps, type SinkOptions, sinkTop } from "../sink/row_steps.ts";
+import { sinkTop } from "../sink/row_steps.ts";
 import { scaleObstacle, scaleRegion } from "../transform/scale_region.ts";
-import { type Inserter, WeightEditor } from "../transform/weight_editor.ts";
+import { WeightEditor } from "../transform/weight_editor.ts";
 import { collectRows, type RowRequest, type RowSample } from "./collect_rows.ts";
-import { channelSteps, type StepOptions, tensorStep } from "./step_search.ts";
+import { channelGrids, type Grid, normalStep, type StepOptions, tensorGrid } from "./step_search.ts";
+import { copyCounts, type CopyOptions, copySources } from "./copies.ts";
+import { roundedValue, type Rounding } from "./rounding.ts";
 import { transformSites, withUnitGains } from "./sites.ts";
 
 const options = {
   bits: integerOption({ min: 3, max: 8 }, 4, "Width of the activation codes"),
   granularity: choiceOption(["channel", "tensor"], "channel", "One step per channel, or one per tensor"),
+  symmetric: booleanOption(true, "No zero points; false gives each step a zero point, which ends up in the bias"),
+  steps: choiceOption(
+    ["measured", "constant"],
+    "measured",
+    "Behind norms whose gain is one: steps from calibration, or the best ones for normal variables, which rotations make",
+  ),
   clip: choiceOption(["search", "none"], "search", "Fit each range by squared error, or take it whole"),
   norms: booleanOption(true, "Migrate behind norms"),
   outputs: booleanOption(true, "Migrate in front of attention output projections"),
   downs: booleanOption(true, "Migrate in front of down projections"),
+  copies: numberOption({ min: 0, max: 1 }, 0, "Most columns added, as a share of all, to read loud channels in parts"),
+  threshold: numberOption(
+    { min: 1, max: 1000 },
+    2,
+    "Channels louder than this many times the median are read in parts",
+  ),
   samples: integerOption({ min: 1, max: 4096 }, 64, "Calibration samples to look at"),
   rows: integerOption({ min: 16, max: 65536 }, 4096, "Rows of each activation that are kept"),
   sink: integerOption(
@@ -46,6 +58,10 @@ const options = {
  * the value projection, in front of the down projection those of the up projection. Behind a transform at run time the
  * division is one multiply by a constant vector.
  *
+ * With zero points q_j = clamp(round((g_j / s_j) n_j + z_j)), and Σ_j z_j p_ij of the quantized weights p goes into the
+ * bias (`encode-migrated`). Copies read a loud channel several times with a part of its weights each (copies.ts). After
+ * rotations the values behind a norm are close to normal with variance 1, so that constant steps need no calibration.
+ *
  * Lossy by rounding: |x - s q| ≤ s/2 inside the range, clipping outside. Loud channels take finer weight steps, quiet
  * ones are crushed, since one weight step serves a whole row of s_j W_ij: clipping and rotations keep s flat.
  * A massive first token would set every range: `sink` leaves it out of calibration and gives its row a step of its own.
@@ -56,32 +72,68 @@ export const migrateQuantStep = definePass({
   from: "float",
   to: "float",
   exactness: "lossy",
-  needs: ["calibration"],
+  needs: [],
   options,
   run: async (graph, scope) => {
-    if (scope.calibration === undefined) return fail("Q0309", `"migrate-quant-step" needs calibration samples`);
+    const { rows: limit, sink, bits } = scope.options;
     const prepared = withUnitGains(graph);
     const { sites, declined } = chooseSites(prepared, scope.options);
-    const samples = spread(scope.calibration, scope.options.samples);
-    const { rows: limit, sink } = scope.options;
-    const rows = await collectRows(prepared, sites.map(requestOf), samples, limit, sink, scope.onProgress);
     const editor = new WeightEditor(prepared);
-    const { bits, clip, granularity } = scope.options;
+    const isConstant = (site: Site) => scope.options.steps === "constant" && isNormal(editor, site.region);
+    const requests = sites.filter((site) => !isConstant(site)).map(requestOf);
+    const rows = await measuredRows(prepared, requests, limit, scope);
     const positions = sink > 0 ? positionsOf(prepared) : undefined;
-    const rounding: Rounding = {
-      top: 2 ** (bits - 1) - 1,
-      ...(positions === undefined ? {} : { sink: { positions, options: { sink, top: sinkTop } } }),
-    };
-    let rowSinks = 0;
+    const top = 2 ** (bits - 1) - 1;
+    const metrics = { migrated: 0, rowSinks: 0, columns: 0, copies: 0 };
     for (const site of sites) {
       const seen = rows.get(site.region.activations[0].value);
-      if (seen === undefined || seen.count === 0) continue;
-      const steps = stepsOf(site, seen, { top: rounding.top, clip }, granularity);
-      rowSinks += migrate(editor, site, steps, rounding);
+      const grids = isConstant(site)
+        ? new Array<Grid>(site.region.channels).fill({ step: normalStep(bits, 1), zero: 0 })
+        : seen === undefined || seen.count === 0
+        ? undefined
+        : gridsOf(site, seen, { top, ...scope.options });
+      if (grids === undefined) continue;
+      metrics.migrated++;
+      const copying: CopyOptions = { threshold: scope.options.threshold, growth: scope.options.copies };
+      const done = migrate(editor, site, grids, {
+        top,
+        copying,
+        sink,
+        ...(positions === undefined ? {} : { positions }),
+      });
+      metrics.rowSinks += done.rowSinks;
+      metrics.columns += done.columns;
+      metrics.copies += done.copies;
     }
-    return { graph: editor.finish(), applied: [], declined, metrics: { migrated: sites.length, rowSinks } };
+    return { graph: editor.finish(), applied: [], declined, metrics };
   },
 });
+
+/** The rows that steps are searched on; none are needed where every step is constant. */
+async function measuredRows(
+  graph: Graph,
+  requests: readonly RowRequest[],
+  limit: number,
+  { calibration, options: { samples, sink }, onProgress }: Pick<
+    PassScope<typeof options>,
+    "calibration" | "options" | "onProgress"
+  >,
+): Promise<ReadonlyMap<ValueName, RowSample>> {
+  if (requests.length === 0) return new Map();
+  if (calibration === undefined || calibration.length === 0) {
+    return fail("Q0309", `"migrate-quant-step" needs calibration samples`, {
+      help:
+        `Give a set with --calibration; after rotations "steps": "constant" with "outputs" and "downs" false needs none`,
+    });
+  }
+  return await collectRows(graph, requests, spread(calibration, samples), limit, sink, onProgress);
+}
+
+/** Whether the channels are those of an rms norm without gain: their mean square is 1 in every row. */
+function isNormal(editor: WeightEditor, { kind, sources }: Region): boolean {
+  return kind === "norm" && sources.length === 1 && sources[0].node.op === "norm" &&
+    sources[0].node.attributes.kind === "rms" && editor.tensor(sources[0]).entries.every((gain) => gain === 1);
+}
 
 /** A region with how its steps leave the activation. */
 interface Site {
@@ -126,78 +178,88 @@ function requestOf({ region }: Site): RowRequest {
   return { value, columns: channels.length };
 }
 
-function stepsOf(
+function gridsOf(
   { region }: Site,
   rows: RowSample,
-  options: StepOptions,
-  granularity: "channel" | "tensor",
-): Float64Array {
+  options: StepOptions & { readonly granularity: "channel" | "tensor" },
+): readonly Grid[] {
   const [{ channels }] = region.activations;
-  return granularity === "channel"
-    ? channelSteps(rows, channels, region.channels, options)
-    : new Float64Array(region.channels).fill(tensorStep(rows, options));
+  return options.granularity === "channel"
+    ? channelGrids(rows, channels, region.channels, options)
+    : new Array<Grid>(region.channels).fill(tensorGrid(rows, options));
 }
 
-/** How the divided activation is rounded. */
-interface Rounding {
+interface MigrateOptions {
   readonly top: number;
-  readonly sink?: { readonly positions: Positions; readonly options: SinkOptions };
+  readonly copying: CopyOptions;
+  readonly sink: number;
+  readonly positions?: Positions;
 }
 
-/** Moves the steps and puts the rounding in front of every reader. Gives how many values take rows of a sink apart. */
-function migrate(editor: WeightEditor, { region, division }: Site, steps: Float64Array, rounding: Rounding): number {
+/** What a site came to: values with rows of a sink apart, columns read, and how many of them are copies. */
+interface Migrated {
+  readonly rowSinks: number;
+  readonly columns: number;
+  readonly copies: number;
+}
+
+/** Moves the steps and puts the rounding in front of every reader. */
+function migrate(
+  editor: WeightEditor,
+  { region, division }: Site,
+  grids: readonly Grid[],
+  { top, copying, sink, positions }: MigrateOptions,
+): Migrated {
+  const steps = Float64Array.from(grids, ({ step }) => step);
   if (division === "folded") scaleRegion(editor, region, steps);
-  else for (const sink of region.sinks) editor.scale(sink, steps);
-  const readers = new Map<ValueName, Node[]>();
-  for (const { node } of region.sinks) readers.set(node.inputs[0], [...readers.get(node.inputs[0]) ?? [], node]);
-  let apart = 0;
-  for (const [value, nodes] of readers) {
+  else for (const reader of region.sinks) editor.scale(reader, steps);
+  const hasZeros = grids.some(({ zero }) => zero !== 0);
+  const sinksOf = new Map<ValueName, ChannelTensor[]>();
+  for (const place of region.sinks) {
+    const [value] = place.node.inputs;
+    sinksOf.set(value, [...sinksOf.get(value) ?? [], place]);
+  }
+  let [rowSinks, columns, copies] = [0, 0, 0];
+  for (const [value, places] of sinksOf) {
     const { shape } = typeOf(editor.graph, value);
-    const positions = rounding.sink?.positions;
-    const hasSink = positions !== undefined && positionAxis(shape, positions) === shape.length - 2;
-    if (hasSink) apart++;
-    editor.insertShared(nodes, 0, (inserter) => {
-      const divisor = division === "folded"
-        ? undefined
-        : inserter.constant(floatTensor([steps.length], steps.map((step) => 1 / step)), "inverse_steps");
-      return hasSink
-        ? roundRows(inserter, value, divisor, shape, rounding)
-        : roundAll(inserter, value, divisor, rounding.top);
+    const { channels } = places[0];
+    const sources = splitColumns(editor, places, copying);
+    const isSink = positions !== undefined && positionAxis(shape, positions) === shape.length - 2;
+    const rounding: Rounding = {
+      top,
+      ...(division === "folded" ? {} : { factors: steps.map((step) => 1 / step) }),
+      ...(hasZeros ? { zeros: Float64Array.from(channels, (channel) => grids[channel].zero) } : {}),
+      ...(sources === undefined ? {} : { sources }),
+      ...(isSink ? { sink: { positions, options: { sink, top: sinkTop } } } : {}),
+    };
+    editor.insertShared(places.map(({ node }) => node), 0, (inserter) => roundedValue(inserter, value, rounding));
+    rowSinks += isSink ? 1 : 0;
+    columns += sources?.length ?? channels.length;
+    copies += (sources?.length ?? channels.length) - channels.length;
+  }
+  return { rowSinks, columns, copies };
+}
+
+/** Spreads loud columns of the readers of one value over copies; the column that each one reads, where any is split. */
+function splitColumns(
+  editor: WeightEditor,
+  places: readonly ChannelTensor[],
+  options: CopyOptions,
+): Int32Array<ArrayBuffer> | undefined {
+  if (options.growth === 0 || places.some(({ node }) => node.op !== "matmul")) return undefined;
+  const loudness = new Float64Array(places[0].channels.length);
+  for (const place of places) {
+    const { shape, entries } = editor.tensor(place);
+    const inner = sizeOf(shape.slice(place.axis + 1));
+    entries.forEach((entry, index) => {
+      const column = Math.floor(index / inner) % loudness.length;
+      loudness[column] = Math.max(loudness[column], Math.abs(entry));
     });
   }
-  return apart;
-}
-
-/** clamp(round(x), -top - 1, top): codes held as numbers until the weights are codes too. */
-function roundAll(inserter: Inserter, value: ValueName, divisor: ValueName | undefined, top: number): ValueName {
-  const operands = divisor === undefined ? [value] : [value, divisor];
-  const divided = divisor === undefined ? input(0) : binary("mul", input(0), input(1));
-  const expression = clamped(unary("round", divided), literal(-top - 1), literal(top));
-  return inserter.add("map", operands, { expression }, `${value}.codes`);
-}
-
-/** Codes times the row's step, which is 1 but at the sink: there the row has 8 bits of its own. */
-function roundRows(
-  inserter: Inserter,
-  value: ValueName,
-  divisor: ValueName | undefined,
-  shape: readonly Extent[],
-  { top, sink }: Rounding,
-): ValueName {
-  if (sink === undefined) return roundAll(inserter, value, divisor, top);
-  const divided = divisor === undefined
-    ? value
-    : inserter.add("map", [value, divisor], { expression: binary("mul", input(0), input(1)) }, `${value}.divided`);
-  const { mask, steps } = rowSteps(inserter, divided, shape, sink.positions, 1, sink.options);
-  const limit = (inside: number, atSink: number) =>
-    select(compare("gt", input(2), literal(0)), literal(atSink), literal(inside));
-  const rounded = unary("round", binary("div", input(0), input(1)));
-  const expression = clamped(rounded, limit(-top - 1, -sinkTop - 1), limit(top, sinkTop));
-  const codes = inserter.add("map", [divided, steps, mask], { expression }, `${value}.codes`);
-  const scaled = { expression: binary("mul", input(0), input(1)) };
-  return inserter.add("map", [codes, steps], scaled, `${value}.rows`);
-}
-
-function clamped(x: Expression, low: Expression, high: Expression): Expression {
-  return binary("min", binary("max", x, low), high);
+  const counts = copyCounts(loudness, options);
+  const sources = copySources(counts);
+  if (sources.length === counts.length) return undefined;
+  const shares = Float64Array.from(sources, (source) => 1 / counts[source]);
+  for (const place of places) editor.spread(place, sources, shares);
+  return sources;
 }

@@ -69,6 +69,21 @@ export class WeightEditor {
     }
   }
 
+  /** Index i of the axis becomes a copy of what index sources[i] was, times factors[i]: the axis may grow. */
+  spread(place: ChannelTensor, sources: Int32Array, factors: ArrayLike<number>): void {
+    const { shape, entries } = this.tensor(place);
+    const { axis } = place;
+    const inner = sizeOf(shape.slice(axis + 1));
+    const grown = shape.map((extent, index) => (index === axis ? sources.length : extent));
+    const result = new Float64Array(sizeOf(grown));
+    for (let index = 0; index < result.length; index++) {
+      const [outer, along] = [Math.floor(index / inner / sources.length), Math.floor(index / inner) % sources.length];
+      const from = (outer * shape[axis] + sources[along]) * inner + index % inner;
+      result[index] = entries[from] * factors[along];
+    }
+    this.#edits.set(placeKey(place.node.outputs[0], place.operand), { shape: grown, entries: result });
+  }
+
   /**
    * Applies `turn` in place to every run of `length` consecutive entries along the place's axis: the whole axis, or its
    * blocks (heads) in order. `channel` is the region's channel of the run's first entry.
@@ -219,6 +234,10 @@ export class Inserter {
     readonly origin: readonly string[],
   ) {}
 
+  typeOf(value: ValueName): TensorType {
+    return this.types.get(value) ?? typeOf(this.graph, value);
+  }
+
   constant(tensor: Tensor, name: string): ValueName {
     return this.add("constant", [], { hash: this.graph.constants.add(tensor) }, name);
   }
@@ -231,7 +250,7 @@ export class Inserter {
   ): ValueName {
     const [type] = outputTypes(
       op,
-      inputs.map((input) => this.types.get(input) ?? typeOf(this.graph, input)),
+      inputs.map((input) => this.typeOf(input)),
       attributes,
       {
         constant: (hash) => this.graph.constants.get(hash),

@@ -15,6 +15,8 @@ import type { Json } from "../../compiler/rewrite/options.ts";
 import { type PassContext, type PassResult, plainContext } from "../../compiler/rewrite/pass.ts";
 import { calibrate } from "../../passes/calibrate/calibrate.ts";
 import { completion, passes, preparation } from "../../passes/mod.ts";
+import { encodeMigrated } from "../../passes/migrate/encode_migrated.ts";
+import { migrateQuantStep } from "../../passes/migrate/migrate_quant_step.ts";
 import { integerArithmetic } from "../../passes/integer/integer_arithmetic.ts";
 import { decodeWeights } from "../../passes/quantize/decode_weights.ts";
 import { quantizeActivations } from "../../passes/quantize/quantize_activations.ts";
@@ -106,6 +108,8 @@ const withGoldens = [
   quantizeWeights,
   quantizeActivations,
   quantizeCache,
+  migrateQuantStep,
+  encodeMigrated,
   integerArithmetic,
 ];
 
