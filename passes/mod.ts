@@ -21,6 +21,7 @@ import { encodeMigrated } from "./migrate/encode_migrated.ts";
 import { migrateQuantStep } from "./migrate/migrate_quant_step.ts";
 import { awq } from "./transform/awq.ts";
 import { centerResidual } from "./transform/center_residual.ts";
+import { equalize } from "./transform/equalize.ts";
 import { foldNormGain } from "./transform/fold_norm_gain.ts";
 import { permute } from "./transform/permute.ts";
 import { rotate } from "./transform/rotate.ts";
@@ -57,6 +58,7 @@ export const methods: readonly Pass[] = [
   awq,
   smoothKeys,
   permute,
+  equalize,
   migrateQuantStep,
   calibrate,
   quantizeWeights,

@@ -9,6 +9,7 @@ import { PatchBuilder } from "../../compiler/rewrite/patch.ts";
 import { declined, patched, type Rule, type RuleResult } from "../../compiler/rewrite/rule.ts";
 import type { GraphView } from "../../compiler/rewrite/view.ts";
 import { type IntegerSum, integerSum } from "./accumulator.ts";
+import { sharedLimits } from "./channel_limits.ts";
 import { type CodeMap, type CodeOperand, linearCodes, realCodes } from "./code_map.ts";
 import { type CodeGrid, codeOf, decodedCodes, gridOfValue } from "./grid.ts";
 import { movedCodes } from "./moves.ts";
@@ -76,10 +77,11 @@ function movedSite(site: Site, producer: Node): RuleResult | undefined {
 }
 
 /** quantize(map(sum, decoded codes, constants)). */
-function mappedSite(site: Site, map: Extract<Node, { readonly op: "map" }>): RuleResult | undefined {
+function mappedSite(site: Site, given: Extract<Node, { readonly op: "map" }>): RuleResult | undefined {
   const { view } = site;
+  const map = sharedLimits(given, site.grid, view);
   const operands = new Map<ValueName, CodeOperand>();
-  const removed: Node[] = [map];
+  const removed: Node[] = [given];
   for (const value of new Set(map.inputs)) {
     if (view.constantOf(value) !== undefined) continue;
     const coded = decodedCodes(value, view);
@@ -91,7 +93,7 @@ function mappedSite(site: Site, map: Extract<Node, { readonly op: "map" }>): Rul
     const found = integerSum(producer, view);
     if (found === undefined || producer === undefined) return declined(`%${value} is neither codes nor a sum of codes`);
     if ("declined" in found) return declined(found.declined);
-    if (view.onlyReader(value) !== map) return declined(`the sum %${value} has other readers`);
+    if (view.onlyReader(value) !== given) return declined(`the sum %${value} has other readers`);
     operands.set(value, operandOf(value, found.sum));
     removed.push(producer);
   }

@@ -1,9 +1,9 @@
 /** Fits steps and zero points to blocks of weights, and encodes them: round to nearest, with a search over clipping. */
 
 import { roundHalfEven } from "../../compiler/numeric/element.ts";
+import { float32Encoder } from "../../compiler/numeric/float32_encoder.ts";
 import {
   decodeCode,
-  encodeValue,
   formatBits,
   formatMax,
   type IntFormat,
@@ -148,7 +148,7 @@ export function encodeWith(
   range?: { readonly min: number; readonly max: number },
 ): number {
   const scaled = Math.fround(value / fit.step);
-  if (format.kind !== "int") return encodeValue(format, scaled);
+  if (format.kind !== "int") return float32Encoder(format)(scaled);
   const { min, max } = range ?? intRange(format);
   return Math.min(max, Math.max(min, roundHalfEven(scaled) + fit.zero));
 }

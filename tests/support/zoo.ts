@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { floatTensor, type PlainTensor } from "../../compiler/ir/tensor.ts";
+import { imagenetClasses, imagenetCrops, imagenetExtent, imagenetFolder, imagenetLabels } from "./imagenet.ts";
 import { sharedFile } from "./models.ts";
 import { normalArray } from "./random.ts";
 
@@ -151,9 +152,15 @@ export const zoo: readonly ZooModel[] = [
     name: "mobilenetv1-025",
     path: "cnn-imagenet-mobilenetv1-025/mobilenet_v1_0.25_224.onnx",
     bind: { N: 1 },
-    data: [imagenet16.pixels],
+    data: [imagenetFolder, imagenetLabels],
     samples: (count) =>
-      images(imagenet16, count, "NHWC", (byte) => byte / 127.5 - 1).map((image) => ({ input_2: image })),
+      imagenetCrops(count).map((bytes) => ({
+        input_2: floatTensor(
+          [1, imagenetExtent, imagenetExtent, 3],
+          Float32Array.from(bytes, (byte) => byte / 127.5 - 1),
+        ),
+      })),
+    labels: imagenetClasses,
   },
   {
     name: "mnist8",

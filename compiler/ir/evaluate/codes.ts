@@ -4,6 +4,7 @@ import { isFloat } from "../../numeric/element.ts";
 import { decodeCode, formatBits, intRange, type NumberFormat } from "../../numeric/number_format.ts";
 import { encodeValue } from "../../numeric/number_format.ts";
 import { outerScheme, type QuantScheme } from "../../numeric/scheme.ts";
+import { float32Encoder } from "../../numeric/float32_encoder.ts";
 import { type PlainTensor, plainTensor, type QuantizedTensor } from "../tensor.ts";
 import type { Rows } from "./dot.ts";
 import { numberData, storeNumbers } from "./numbers.ts";
@@ -115,9 +116,11 @@ export function decodedTensor(tensor: QuantizedTensor): PlainTensor {
   return storeNumbers(tensor.element, tensor.shape, whole);
 }
 
-/** The code nearest to `quotient` (in steps) after the zero point is added. */
+/** The code nearest to `quotient` (in steps, a float32) after the zero point is added. */
 export function encodeQuotient(format: NumberFormat, quotient: number, zero: number): number {
-  if (format.kind !== "int") return encodeValue(format, quotient + zero);
+  if (format.kind !== "int") {
+    return zero === 0 ? float32Encoder(format)(quotient) : encodeValue(format, quotient + zero);
+  }
   const { min, max } = intRange(format);
   return clampCode(quotient, zero, min, max);
 }

@@ -1,19 +1,24 @@
-/** How an elementwise expression depends on one of its inputs: what decides whether a scale may pass through it. */
+/** How an elementwise expression depends on some of its inputs: what decides whether a scale may pass through it. */
 
 import type { Expression } from "../../ir/expression.ts";
 
 /**
- * With input i replaced by s · input i, s > 0:
- * `constant`: the input does not occur. `invariant`: the value stays (x > 0). `linear`: the value is multiplied by s, for
- * negative s too, and it is additive in the input. `positive`: multiplied by s (ReLU). `other`: none of these.
+ * With the inputs i replaced by s · input i, s > 0:
+ * `constant`: the inputs do not occur. `invariant`: the value stays (x > 0). `linear`: the value is multiplied by s, for
+ * negative s too, and it is additive in the inputs. `positive`: multiplied by s (ReLU). `other`: none of these.
  */
 export type Homogeneity = "constant" | "invariant" | "linear" | "positive" | "other";
 
 export function homogeneity(expression: Expression, index: number): Homogeneity {
-  const of = (inner: Expression) => homogeneity(inner, index);
+  return jointHomogeneity(expression, new Set([index]));
+}
+
+/** The same of several inputs that are multiplied by one s: min(max(x, 0), b) is `positive` in x and b together. */
+export function jointHomogeneity(expression: Expression, indices: ReadonlySet<number>): Homogeneity {
+  const of = (inner: Expression) => jointHomogeneity(inner, indices);
   switch (expression.kind) {
     case "input":
-      return expression.index === index ? "linear" : "constant";
+      return indices.has(expression.index) ? "linear" : "constant";
     case "literal":
       return "constant";
     case "cast":
