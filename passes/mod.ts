@@ -19,6 +19,7 @@ import { quantizeCache } from "./quantize/quantize_cache.ts";
 import { quantizeWeights } from "./quantize/quantize_weights.ts";
 import { encodeMigrated } from "./migrate/encode_migrated.ts";
 import { migrateQuantStep } from "./migrate/migrate_quant_step.ts";
+import { absorbBias } from "./transform/absorb_bias.ts";
 import { awq } from "./transform/awq.ts";
 import { centerResidual } from "./transform/center_residual.ts";
 import { equalize } from "./transform/equalize.ts";
@@ -59,6 +60,7 @@ export const methods: readonly Pass[] = [
   smoothKeys,
   permute,
   equalize,
+  absorbBias,
   migrateQuantStep,
   calibrate,
   quantizeWeights,

@@ -3,6 +3,7 @@
 export const builtinRecipes = [
   "as-is",
   "w8a8-static",
+  "cle-conv",
   "w8a8-dynamic",
   "w4a8",
   "w4",

@@ -1,35 +1,7 @@
 /** What the gallery measures: settings by model, each with the best figure that public tools reach on the same protocol. */
 
-export interface PublicFigure {
-  /** KL divergence in nats for language models, SQNR in dB for vision nets. */
-  readonly value: number;
-  readonly tool: string;
-}
-
-export interface AccuracyCase {
-  /** Unique in its model; the row's name. */
-  readonly name: string;
-  readonly recipe: string;
-  readonly overrides: readonly string[];
-  readonly public?: PublicFigure;
-}
-
-export interface AccuracyModel {
-  readonly name: string;
-  readonly kind: "language" | "vision";
-  /** Vision: samples of the set, every fifth of which calibrates. */
-  readonly samples: number;
-  readonly cases: readonly AccuracyCase[];
-}
-
-function row(
-  name: string,
-  recipe: string,
-  overrides: readonly string[] = [],
-  best?: readonly [value: number, tool: string],
-): AccuracyCase {
-  return { name, recipe, overrides, ...(best === undefined ? {} : { public: { value: best[0], tool: best[1] } }) };
-}
+import { type AccuracyCase, type AccuracyModel, row } from "./case.ts";
+import { visionModels } from "./vision_cases.ts";
 
 const weights = (...settings: readonly string[]): string[] => settings.map((setting) => `quantize-weights.${setting}`);
 
@@ -108,33 +80,8 @@ const wikitext: readonly AccuracyCase[] = [
   row("nvfp4", "nvfp4", [...few, "calibrate.samples=8"], [0.382, "round to nearest"]),
 ];
 
-function vision(name: string, samples: number, sqnr: number, e4m3: number, tool: string): AccuracyModel {
-  const minifloat = (format: string, best: readonly [number, string]) =>
-    row(format, "minifloat-ptq", [
-      `quantize-weights.format=${format}`,
-      `quantize-activations.format=${format}`,
-    ], best);
-  return {
-    name,
-    kind: "vision",
-    samples,
-    cases: [
-      row("float", "as-is"),
-      row("w8a8 static", "w8a8-static", [], [sqnr, tool]),
-      minifloat("e4m3fn", [e4m3, "Brevitas 0.13"]),
-    ],
-  };
-}
-
-const bestOfFive = "best of onnxruntime, NNCF, Brevitas, AIMET, Quark";
-
 export const accuracyModels: readonly AccuracyModel[] = [
   { name: "stories260k", kind: "language", samples: 0, cases: stories },
   { name: "smollm2", kind: "language", samples: 0, cases: wikitext },
-  vision("mnist8", 5000, 38.0, 29.5, bestOfFive),
-  vision("mlperf-resnet8", 1000, 29.8, 16.6, bestOfFive),
-  vision("resnet20", 1000, 30.8, 15.7, bestOfFive),
-  vision("vit-pgd", 1000, 30.9, 24.1, bestOfFive),
-  vision("vww-mobilenetv1-025", 250, 25.8, 12.8, bestOfFive),
-  vision("dit-mnist", 40, 25.6, 19.1, bestOfFive),
+  ...visionModels,
 ];

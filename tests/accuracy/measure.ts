@@ -6,7 +6,7 @@ import { evaluateSmol } from "../support/smollm2_quality.ts";
 import { evaluateStories } from "../support/stories.ts";
 import { evaluateVision } from "../support/vision.ts";
 import { zooModel } from "../support/zoo.ts";
-import type { AccuracyCase, AccuracyModel } from "./cases.ts";
+import type { AccuracyCase, AccuracyModel } from "./case.ts";
 
 export interface Measured {
   readonly model: string;

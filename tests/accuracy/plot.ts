@@ -2,7 +2,7 @@
 
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
-import type { AccuracyModel } from "./cases.ts";
+import type { AccuracyModel } from "./case.ts";
 import { resultKey, type Results } from "./table.ts";
 
 interface Point {

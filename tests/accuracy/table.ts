@@ -1,6 +1,6 @@
 /** docs/accuracy.md from what was measured. */
 
-import type { AccuracyCase, AccuracyModel } from "./cases.ts";
+import type { AccuracyCase, AccuracyModel } from "./case.ts";
 import type { Measured } from "./measure.ts";
 
 export type Results = ReadonlyMap<string, Measured>;

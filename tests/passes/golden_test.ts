@@ -12,16 +12,19 @@ import { type Graph, typeOf } from "../../compiler/ir/graph.ts";
 import { printGraph } from "../../compiler/ir/print.ts";
 import { verify } from "../../compiler/ir/verify.ts";
 import type { Json } from "../../compiler/rewrite/options.ts";
-import { type PassContext, type PassResult, plainContext } from "../../compiler/rewrite/pass.ts";
+import { type Pass, type PassContext, type PassResult, plainContext } from "../../compiler/rewrite/pass.ts";
 import { calibrate } from "../../passes/calibrate/calibrate.ts";
 import { completion, passes, preparation } from "../../passes/mod.ts";
 import { encodeMigrated } from "../../passes/migrate/encode_migrated.ts";
 import { migrateQuantStep } from "../../passes/migrate/migrate_quant_step.ts";
+import { correctBias } from "../../passes/correct/correct_bias.ts";
 import { integerArithmetic } from "../../passes/integer/integer_arithmetic.ts";
 import { decodeWeights } from "../../passes/quantize/decode_weights.ts";
 import { quantizeActivations } from "../../passes/quantize/quantize_activations.ts";
 import { quantizeCache } from "../../passes/quantize/quantize_cache.ts";
 import { quantizeWeights } from "../../passes/quantize/quantize_weights.ts";
+import { absorbBias } from "../../passes/transform/absorb_bias.ts";
+import { equalize } from "../../passes/transform/equalize.ts";
 import { assertGolden, goldenFiles, goldenPath, readGolden } from "../support/golden.ts";
 import { randomTensor } from "../support/random_tensor.ts";
 
@@ -36,15 +39,36 @@ interface Header {
   readonly name: string;
   readonly options: Record<string, Json>;
   readonly samples: number;
+  /** Passes to run first, on the graph that the samples were measured on. */
+  readonly before: readonly PassCall[];
 }
 
-/** Reads `; pass NAME {options}` from the first line and `; samples N` from the second. */
+interface PassCall {
+  readonly name: string;
+  readonly options: Record<string, Json>;
+}
+
+/** Reads `; pass NAME {options}` from the first line, `; samples N` and `; before NAME {options}` from those after it. */
 function header(text: string, place: string): Header {
-  const [first, second = ""] = text.split("\n");
-  const match = /^; pass ([\w-]+)\s*(\{.*\})?$/.exec(first);
-  assert.ok(match !== null, `${place} does not begin with "; pass NAME"`);
-  const samples = Number(/^; samples (\d+)$/.exec(second)?.[1] ?? 0);
-  return { name: match[1], options: match[2] === undefined ? {} : JSON.parse(match[2]), samples };
+  const lines = text.split("\n");
+  const [call] = calls("pass", lines.slice(0, 1));
+  assert.ok(call !== undefined, `${place} does not begin with "; pass NAME"`);
+  const comments = lines.slice(1, lines.findIndex((line) => !line.startsWith(";")));
+  const samples = comments.map((line) => /^; samples (\d+)$/.exec(line)?.[1]).find((count) => count !== undefined);
+  return { ...call, samples: Number(samples ?? 0), before: calls("before", comments) };
+}
+
+function calls(word: string, lines: readonly string[]): readonly PassCall[] {
+  return lines.flatMap((line) => {
+    const match = new RegExp(`^; ${word} ([\\w-]+)\\s*(\\{.*\\})?$`).exec(line);
+    return match === null ? [] : [{ name: match[1], options: match[2] === undefined ? {} : JSON.parse(match[2]) }];
+  });
+}
+
+function passNamed(name: string, place: string): Pass {
+  const pass = passes.find((candidate) => candidate.name === name);
+  assert.ok(pass !== undefined, `${place}: there is no pass "${name}"`);
+  return pass;
 }
 
 /** Random samples of a graph's inputs, with every symbol at its bound. */
@@ -67,12 +91,15 @@ async function contextOf(graph: Graph, { options, samples }: Header): Promise<Pa
 
 async function rewritten(place: string, text: string): Promise<PassResult> {
   const head = header(text, place);
-  const pass = passes.find((candidate) => candidate.name === head.name);
-  assert.ok(pass !== undefined, `${place}: there is no pass "${head.name}"`);
   const parsed = parseGraph(text);
   assert.ok(parsed.ok, `${place}: ${parsed.diagnostics.map(formatDiagnostic).join("\n")}`);
   assert.deepEqual(verify(parsed.value), [], `${place}: the input`);
-  const result = await pass.run(parsed.value, await contextOf(parsed.value, head));
+  const context = await contextOf(parsed.value, head);
+  let graph = parsed.value;
+  for (const { name, options } of head.before) {
+    graph = (await passNamed(name, place).run(graph, { ...context, options })).graph;
+  }
+  const result = await passNamed(head.name, place).run(graph, context);
   assert.deepEqual(verify(result.graph), [], `${place}: the result`);
   return result;
 }
@@ -111,6 +138,9 @@ const withGoldens = [
   migrateQuantStep,
   encodeMigrated,
   integerArithmetic,
+  equalize,
+  absorbBias,
+  correctBias,
 ];
 
 Deno.test("every pass that rewrites locally has golden files", () => {
