@@ -15,6 +15,7 @@ export const builtinRecipes = [
   "gptaq",
   "quantease",
   "quarot",
+  "quarot-dense",
   "quarot-static",
   "mergequant",
   "minifloat-ptq",

@@ -16,7 +16,7 @@ import {
   type Rotation,
 } from "./rotation.ts";
 import type { OnlineSite } from "./rotation_sites.ts";
-import { groupMoments, weightMoments } from "./second_moments.ts";
+import { groupMoments, type MomentRequest, type Moments, weightMoments } from "./second_moments.ts";
 import type { WeightEditor } from "./weight_editor.ts";
 
 export const streamKinds = ["hadamard", "klt"] as const;
@@ -27,23 +27,22 @@ export type HeadKind = (typeof headKinds)[number];
 /** `heads` mixes whole heads, each entry with the same entry of the others. */
 export type OnlineKind = (typeof onlineKinds)[number] | "heads";
 
-/** E[xᵀx] by value. */
-export type Moments = ReadonlyMap<ValueName, Matrix>;
-
-/** The values that a kind of rotation wants to see, with their entries a row. */
-export type Wanted = readonly (readonly [ValueName, number])[];
+/** The values that a kind of rotation wants to see. */
+export type Wanted = readonly MomentRequest[];
 
 export function streamWants(kind: StreamKind, view: GraphView, stream: ResidualStream): Wanted {
   if (kind === "hadamard") return [];
-  return quantizedNorms(view, stream).map((value) => [value, stream.channels]);
+  return quantizedNorms(view, stream).map((value) => ({ value, columns: stream.channels, squaresOnly: false }));
 }
 
 export function headsWant(kind: HeadKind, { activations: [read] }: Region): Wanted {
-  return kind === "hadamard" ? [] : [[read.value, read.channels.length]];
+  if (kind === "hadamard") return [];
+  return [{ value: read.value, columns: read.channels.length, squaresOnly: false }];
 }
 
-export function siteWants(kind: OnlineKind, { value, outer, inner }: OnlineSite): Wanted {
-  return kind === "hadamard" || kind === "heads" ? [] : [[value, outer * inner]];
+export function siteWants(kind: OnlineKind | "balanced", { value, outer, inner }: OnlineSite): Wanted {
+  if (kind === "hadamard" || kind === "heads") return [];
+  return [{ value, columns: outer * inner, squaresOnly: kind === "balanced" }];
 }
 
 /** One orthogonal matrix for all norms: that of their summed moments, each of which has the same trace. */
@@ -108,6 +107,24 @@ export function onlineRotation(
   }
 }
 
+/**
+ * What a diagonal transform divides each channel by so that Σ C_jj / s² and Σ S_jj s² have the least product: the
+ * diagonal of the balance, s⁴ = C_jj / S_jj. Channels without data or without readers keep the scale that they have.
+ */
+export function balancingFactors(editor: WeightEditor, site: OnlineSite, moments: Moments): Float64Array {
+  const inputs = moments.squares.get(site.value);
+  if (inputs === undefined) throw new InvariantError(`%${site.value} has not been measured`);
+  const readers = diagonalOf(weightMoments(editor, site.sinks));
+  return inputs.map((input, channel) => {
+    const ratio = input / readers[channel];
+    return ratio > 0 && Number.isFinite(ratio) ? ratio ** 0.25 : 1;
+  });
+}
+
+function diagonalOf({ rows, entries }: Matrix): Float64Array {
+  return Float64Array.from({ length: rows }, (_, index) => entries[index * (rows + 1)]);
+}
+
 /** Norms of the stream whose readers will hold codes: all but the one in front of the model's output. */
 function quantizedNorms(view: GraphView, { norms }: ResidualStream): ValueName[] {
   return norms.map((norm) => norm.outputs[0]).filter((value) =>
@@ -116,7 +133,7 @@ function quantizedNorms(view: GraphView, { norms }: ResidualStream): ValueName[]
 }
 
 function momentsOf(moments: Moments, value: ValueName): Matrix {
-  const found = moments.get(value);
+  const found = moments.whole.get(value);
   if (found === undefined) throw new InvariantError(`%${value} has not been measured`);
   return found;
 }

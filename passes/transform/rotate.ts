@@ -8,10 +8,10 @@ import type { Declined } from "../../compiler/rewrite/rule.ts";
 import { type GraphView, Rewriting } from "../../compiler/rewrite/view.ts";
 import { spread } from "../calibrate/calibrate.ts";
 import {
+  balancingFactors,
   headKinds,
   headRotations,
   headsWant,
-  type Moments,
   onlineKinds,
   onlineRotation,
   siteWants,
@@ -21,8 +21,9 @@ import {
   type Wanted,
 } from "./choose_rotation.ts";
 import { hadamardRotation } from "./rotation.ts";
-import { downSites, keySites, normSites, outputSites, type SiteDecline } from "./rotation_sites.ts";
-import { activationMoments } from "./second_moments.ts";
+import { downSites, keySites, normSites, type OnlineSite, outputSites, type SiteDecline } from "./rotation_sites.ts";
+import { scaleRegion } from "./scale_region.ts";
+import { activationMoments, type Moments } from "./second_moments.ts";
 import { rotateHeads, rotateOnline, rotateStream, turnBehind } from "./turn_regions.ts";
 import { WeightEditor } from "./weight_editor.ts";
 
@@ -39,7 +40,11 @@ const options = {
     "none",
     "Transform of the output projection's input at run time; heads mixes whole heads; klt, kronecker and dense replace R2",
   ),
-  down: choiceOption([...onlineKinds, "none"], "none", "Transform of the down projection's input at run time (R4)"),
+  down: choiceOption(
+    ["balanced", ...onlineKinds, "none"],
+    "none",
+    "Transform of the down projection's input at run time (R4); balanced scales the up projection, then hadamard",
+  ),
   keys: choiceOption(["hadamard", "none"], "none", "Rotation of queries and keys behind their embedding (R3)"),
   block: integerOption({ min: 0, max: 65536 }, 0, "Channels that a Hadamard matrix at run time mixes; 0 for all"),
   samples: integerOption({ min: 1, max: 4096 }, 32, "Calibration samples behind klt, balanced, kronecker and dense"),
@@ -70,8 +75,8 @@ export const rotate = definePass({
   options,
   run: async (graph, scope) => {
     const turns = planTurns(graph, new Rewriting(graph), scope);
-    const wanted = new Map(turns.flatMap(({ wants }) => wants ?? []));
-    if (wanted.size > 0 && scope.calibration === undefined) {
+    const wanted = turns.flatMap(({ wants }) => wants ?? []);
+    if (wanted.length > 0 && scope.calibration === undefined) {
       return fail("Q0309", `"rotate" needs calibration samples for klt, balanced, kronecker and dense`);
     }
     const samples = spread(scope.calibration ?? [], scope.options.samples);
@@ -117,7 +122,7 @@ function planTurns(graph: Graph, view: GraphView, scope: Scope): readonly Turn[]
     const regions = found.regions.filter(({ kind }) => kind === "valueOutput");
     turns.push(...regions.map((region, index) => headTurn(region, heads, scope.seed + 2 + index)));
   }
-  return [...turns, ...onlineTurns(view, scope), ...keyTurns(view, scope)];
+  return [...turns, ...onlineTurns(view, found.regions, scope), ...keyTurns(view, scope)];
 }
 
 function streamTurn(
@@ -144,7 +149,8 @@ function headTurn(region: Region, kind: (typeof headKinds)[number], seed: number
   };
 }
 
-function onlineTurns(view: GraphView, { options: { norms, outputs, down, block } }: Scope): Turn[] {
+function onlineTurns(view: GraphView, regions: readonly Region[], { options }: Scope): Turn[] {
+  const { norms, outputs, down, block } = options;
   const sites = [
     ...(norms === "none" ? [] : normSites(view).map((site) => ({ kind: norms, site }))),
     ...(outputs === "none" ? [] : outputSites(view).map((site) => ({ kind: outputs, site }))),
@@ -152,6 +158,7 @@ function onlineTurns(view: GraphView, { options: { norms, outputs, down, block }
   ];
   return sites.map(({ kind, site }): Turn => {
     if ("declined" in site) return refusal(site);
+    if (kind === "balanced") return balancedTurn(regions, site);
     return {
       name: site.name,
       wants: siteWants(kind, site),
@@ -159,6 +166,21 @@ function onlineTurns(view: GraphView, { options: { norms, outputs, down, block }
       turn: (editor, moments) => rotateOnline(editor, site.sinks, onlineRotation(kind, editor, site, moments, block)),
     };
   });
+}
+
+/** A Hadamard rotation at run time whose channels were balanced by factors in the projection before. */
+function balancedTurn(regions: readonly Region[], site: OnlineSite): Turn {
+  const region = regions.find(({ kind, activations }) => kind === "upDown" && activations[0].value === site.value);
+  if (region === undefined) return { name: site.name, obstacle: "no projection in front of it takes the factors" };
+  return {
+    name: site.name,
+    wants: siteWants("balanced", site),
+    places: [...region.sources, ...site.sinks],
+    turn: (editor, moments) => {
+      scaleRegion(editor, region, balancingFactors(editor, site, moments));
+      rotateOnline(editor, site.sinks, onlineRotation("hadamard", editor, site, moments, 0));
+    },
+  };
 }
 
 function keyTurns(view: GraphView, { options: { keys } }: Scope): Turn[] {

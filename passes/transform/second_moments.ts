@@ -9,28 +9,51 @@ import { FloatReference, type TensorRecord } from "../../compiler/reference/tfjs
 import type { ChannelTensor } from "../../compiler/rewrite/region/region.ts";
 import type { WeightEditor } from "./weight_editor.ts";
 
-/** E[xᵀx] of every value over all rows of all samples; its last axes hold `columns` entries a row. */
+/** A value whose last axes hold `columns` entries a row, and whether only the squares of the entries are wanted. */
+export interface MomentRequest {
+  readonly value: ValueName;
+  readonly columns: number;
+  readonly squaresOnly: boolean;
+}
+
+/** E[xᵀx] by value, and E[x²] where no more was wanted. */
+export interface Moments {
+  readonly whole: ReadonlyMap<ValueName, Matrix>;
+  readonly squares: ReadonlyMap<ValueName, Float64Array>;
+}
+
+/** Moments of every value over all rows of all samples. */
 export async function activationMoments(
   graph: Graph,
-  wanted: ReadonlyMap<ValueName, number>,
+  wanted: readonly MomentRequest[],
   samples: readonly TensorRecord[],
   onProgress?: (fraction: number) => void,
-): Promise<ReadonlyMap<ValueName, Matrix>> {
-  const moments = new Map<ValueName, Matrix>();
+): Promise<Moments> {
+  const whole = new Map<ValueName, Matrix>();
+  const squares = new Map<ValueName, Float64Array>();
   const counts = new Map<ValueName, number>();
-  if (wanted.size === 0) return moments;
-  for (const [value, columns] of wanted) moments.set(value, zeroMatrix(columns, columns));
+  for (const { value, columns, squaresOnly } of wanted) {
+    if (squaresOnly) squares.set(value, new Float64Array(columns));
+    else whole.set(value, zeroMatrix(columns, columns));
+  }
+  if (wanted.length === 0) return { whole, squares };
   const reference = await FloatReference.create(graph);
   try {
     samples.forEach((sample, index) => {
       reference.run(sample, {
         observe: (value, read) => {
-          const sum = moments.get(value);
-          if (sum === undefined) return;
+          const [sum, squareSum] = [whole.get(value), squares.get(value)];
+          const columns = sum?.columns ?? squareSum?.length;
+          if (columns === undefined) return;
           const tensor = read();
           if (!isPlain(tensor, "f32")) return;
-          const rows = tensor.data.length / sum.columns;
-          addGram(sum, tensor.data, rows);
+          const rows = tensor.data.length / columns;
+          if (sum !== undefined) addGram(sum, tensor.data, rows);
+          if (squareSum !== undefined) {
+            for (let place = 0; place < tensor.data.length; place++) {
+              squareSum[place % columns] += tensor.data[place] ** 2;
+            }
+          }
           counts.set(value, (counts.get(value) ?? 0) + rows);
         },
       });
@@ -39,12 +62,16 @@ export async function activationMoments(
   } finally {
     reference.dispose();
   }
-  for (const [value, sum] of moments) {
+  const average = (value: ValueName, sums: Float64Array): void => {
     const count = counts.get(value) ?? 1;
-    for (let place = 0; place < sum.entries.length; place++) sum.entries[place] /= count;
+    for (let place = 0; place < sums.length; place++) sums[place] /= count;
+  };
+  for (const [value, sums] of squares) average(value, sums);
+  for (const [value, sum] of whole) {
+    average(value, sum.entries);
     mirror(sum);
   }
-  return moments;
+  return { whole, squares };
 }
 
 /** Σ wᵀw over the rows of all places, in the order of their axis: what reads each pair of channels together. */

@@ -38,6 +38,7 @@ const stories: readonly AccuracyCase[] = [
   row("w2 block 32, quantease", "quantease", weights("bits=2"), [1.03, "AutoRound 0.16"]),
   row("w4 channel, a4 token, quarot", "quarot", [], [0.174, "FlatQuant + GPTQ"]),
   row("w4 channel, a4 token, quarot, gptaq", "quarot", weights("asymmetry=0.5"), [0.174, "FlatQuant + GPTQ"]),
+  row("w4 channel, a4 token, dense transforms", "quarot-dense", [], [0.174, "FlatQuant + GPTQ"]),
   row("mxfp4 weights", "w4", [...e2m1, ...weights("block=32", "step=e8m0")], [0.134, "GPTQ"]),
   row("mxfp4", "mxfp4", [], [0.304, "AutoRound 0.16"]),
   row("nvfp4 weights", "w4", [...e2m1, ...weights("block=16", "step=e4m3fn")], [0.098, "GPTQ"]),
