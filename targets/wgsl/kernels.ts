@@ -4,6 +4,7 @@ import type { OpName } from "../../compiler/ir/node.ts";
 import type { KernelSelector } from "./kernel.ts";
 import { selectConv } from "./conv/select.ts";
 import { selectMatmul } from "./dot/matmul.ts";
+import { selectGather } from "./gather/select.ts";
 import { selectWorkgroup } from "./workgroup/select.ts";
 
 export interface KernelFamily {
@@ -23,6 +24,11 @@ export const kernelFamilies: readonly KernelFamily[] = [
     ops: ["conv"],
     select: selectConv,
     summary: "windows and filters in tiles",
+  },
+  {
+    ops: ["gather"],
+    select: selectGather,
+    summary: "rows of a quantized table, from the layout of the products",
   },
   {
     ops: ["argReduce", "attention", "norm", "softmax", "reduce", "quantize", "transform"],

@@ -14,6 +14,7 @@ import { benchLanguageModel } from "./language_model.ts";
 import { benchLinear } from "./linear.ts";
 import { benchPeaks } from "./peaks.ts";
 import { benchRecognizer } from "./recognizer.ts";
+import { benchWebgpu } from "./webgpu.ts";
 import { type PartResult, printPart, replaceBlock } from "./report.ts";
 
 type Part = (rounds: number, show: (stage: string) => void) => Promise<PartResult>;
@@ -23,6 +24,7 @@ const parts: Readonly<Record<string, Part>> = {
   linear: benchLinear,
   recognizer: benchRecognizer,
   "language-model": benchLanguageModel,
+  webgpu: benchWebgpu,
 };
 
 const documentPath = join(import.meta.dirname ?? ".", "..", "..", "docs", "performance.md");

@@ -138,7 +138,8 @@ function isUnsignedByte({ scheme }: Operand): boolean {
   return scheme?.format.kind === "int" && !scheme.format.signed && scheme.format.bits === 8;
 }
 
-function constantRight(
+/** Constant weights as kernels read them: `decoded` for f32 rows, `sums` for rows with zero points. */
+export function constantRight(
   value: string,
   hash: string,
   transposeB: boolean,
