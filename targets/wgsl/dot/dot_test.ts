@@ -6,11 +6,14 @@ import { tensorParts } from "../../../compiler/ir/tensor.ts";
 import { quantizedType } from "../../../compiler/ir/types.ts";
 import { int4, int8 } from "../../../compiler/numeric/number_format.ts";
 import type { QuantScheme } from "../../../compiler/numeric/scheme.ts";
-import { buildDotCase, dotCaseBound, dotCaseName, dotCases } from "../../../tests/support/dot_cases.ts";
+import { buildDotCase, type DotCase, dotCaseBound, dotCaseName, dotCases } from "../../../tests/support/dot_cases.ts";
 import { gpuTest } from "../../../tests/support/gpu.ts";
 import { uniform } from "../../../tests/support/random.ts";
 import { randomQuantized } from "../../../tests/support/wasm_kernels.ts";
+import { lowerWgsl } from "../program.ts";
 import { runOnGpu, startOnGpu } from "../run_graph.ts";
+import { startProgram } from "../run_program.ts";
+import { wgslKernels } from "../select.ts";
 
 for (const [index, of] of dotCases.entries()) {
   await gpuTest(`matmul on the GPU: ${dotCaseName(of)}`, async () => {
@@ -52,3 +55,93 @@ await gpuTest("rows of a run choose between few columns of one row and tiles: on
     assert.deepEqual(actual.tensor.data, expected.tensor.data);
   }
 });
+
+interface Mutant {
+  readonly what: string;
+  readonly form: DotCase["form"];
+  readonly rows: number;
+  readonly depth: number;
+  readonly from: string;
+  readonly to: string;
+}
+
+/** What an exactness argument rests on, taken away: each must show in the results. */
+const mutants: readonly Mutant[] = [
+  {
+    what: "the halves of bytes change places",
+    form: "int4",
+    rows: 1,
+    depth: 576,
+    from: "u32(unit & 1)",
+    to: "u32(1 - (unit & 1))",
+  },
+  {
+    what: "bytes borrow from their neighbours",
+    form: "int4",
+    rows: 1,
+    depth: 136,
+    from: "((codes | 0x80808080u) - zero * 0x01010101u) ^ 0x80808080u",
+    to: "codes - zero * 0x01010101u",
+  },
+  {
+    what: "blocks are added from the last",
+    form: "int4",
+    rows: 1,
+    depth: 576,
+    from: "sums[lane * spans + span]",
+    to: "sums[lane * spans + spans - 1 - span]",
+  },
+  {
+    what: "unsigned bytes are taken for signed ones",
+    form: "int8",
+    rows: 3,
+    depth: 68,
+    from: "(code3 << 24u)) ^ 0x80808080u",
+    to: "(code3 << 24u))",
+  },
+  {
+    what: "the zero point of rows is left out",
+    form: "int8",
+    rows: 18,
+    depth: 45,
+    from: " - left_zero(outer, row) * right_sum(column, 0)",
+    to: "",
+  },
+  {
+    what: "the zero points of columns are left out",
+    form: "int8",
+    rows: 18,
+    depth: 45,
+    from: " - right_zero(column, 0) * lefts[j]",
+    to: "",
+  },
+  {
+    what: "steps multiply after the sum is rounded with another",
+    form: "int4",
+    rows: 1,
+    depth: 576,
+    from: "alone(alone(step * right_step(column, block)) * f32(sum))",
+    to: "step * (right_step(column, block) * f32(sum))",
+  },
+];
+
+for (const { what, form, rows, depth, from, to } of mutants) {
+  await gpuTest(`exact sums notice when ${what}`, async () => {
+    const index = dotCases.findIndex((of) => of.form === form && of.rows === rows && of.depth === depth);
+    const { graph, inputs } = buildDotCase(dotCases[index], index + 1);
+    const program = lowerWgsl(graph, wgslKernels);
+    const shaders = program.shaders.map((shader) => ({
+      ...shader,
+      variants: shader.variants.map((variant) => {
+        assert.ok(variant.text.includes(from), "the kernel has no such text");
+        return { ...variant, text: variant.text.replaceAll(from, to) };
+      }),
+    }));
+    const steps = program.steps.map((step) => ({ ...step, shader: shaders[program.shaders.indexOf(step.shader)] }));
+    const running = await startProgram({ ...program, shaders, steps }, () => Promise.resolve(new Uint8Array()));
+    const [actual] = tensorParts((await running.run(inputs)).y);
+    running.dispose();
+    const [expected] = tensorParts(evaluateGraph(graph, inputs).outputs.y);
+    assert.notDeepEqual(actual.tensor.data, expected.tensor.data);
+  });
+}
