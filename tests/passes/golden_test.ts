@@ -25,6 +25,7 @@ import { quantizeCache } from "../../passes/quantize/quantize_cache.ts";
 import { quantizeWeights } from "../../passes/quantize/quantize_weights.ts";
 import { absorbBias } from "../../passes/transform/absorb_bias.ts";
 import { equalize } from "../../passes/transform/equalize.ts";
+import { rotate } from "../../passes/transform/rotate.ts";
 import { assertGolden, goldenFiles, goldenPath, readGolden } from "../support/golden.ts";
 import { randomTensor } from "../support/random_tensor.ts";
 
@@ -135,6 +136,7 @@ const withGoldens = [
   quantizeWeights,
   quantizeActivations,
   quantizeCache,
+  rotate,
   migrateQuantStep,
   encodeMigrated,
   integerArithmetic,
