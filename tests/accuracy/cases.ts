@@ -51,7 +51,11 @@ const stories: readonly AccuracyCase[] = [
     0.539,
     "rotation + GPTQ, searched ranges",
   ]),
-  row("w4 two-level, a8 token, kv4, qoq", "qoq"),
+  row("w4 two-level, a8 token, kv8, qoq", "qoq"),
+  row("w4 two-level of 128, a8 token, kv4, qoq", "qoq", [
+    ...weights("block=128"),
+    "quantize-cache.format=int4",
+  ]),
 ];
 
 /** Calibration windows have 1,024 ids here, four times those of the stories model: 8 of them do. */

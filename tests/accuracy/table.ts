@@ -25,7 +25,7 @@ const introduction = `# Accuracy
 
 Written by \`deno task accuracy\`; everything was measured on the compiled WebAssembly, and the last digits are those of
 the machine's float arithmetic. Bits are those of one quantized weight in weights.bin, steps and zero points included;
-kB is the whole file. Formats of fewer than 8 bits that are not integers still take a byte a code on disk.
+kB is the whole file.
 
 Language models: perplexity over the evaluation text, KL divergence from the float model in nats, embedding and head
 float. stories260k: windows of 256 ids. smollm2: SmolLM2-135M-Instruct, whose GGUF holds 4-bit weights; its decoded
