@@ -19,6 +19,7 @@ import { declined, patched, type Rule } from "../../compiler/rewrite/rule.ts";
 import { type GraphView, Rewriting } from "../../compiler/rewrite/view.ts";
 import { spread } from "../calibrate/calibrate.ts";
 import type { RowRounding } from "../solve/round_rows.ts";
+import { type ConvolutionJob, isSolvableConvolution, solveConvolutions } from "../solve/convolutions.ts";
 import { isSolvable, type SolveJob, solveWeights } from "../solve/solve_weights.ts";
 import { encodeTensor, type StepRule, stepRules } from "./encode_tensor.ts";
 import { formatOf, formatOption } from "./format_option.ts";
@@ -174,8 +175,8 @@ interface SolverScope {
   readonly onProgress?: (fraction: number) => void;
 }
 
-/** Codes of every selected matmul by the solver, on the grids that round to nearest would use. */
-function solveAll(
+/** Codes of every selected matmul and, by gptq, convolution, on the grids that round to nearest would use. */
+async function solveAll(
   graph: Graph,
   recipe: WeightRecipe,
   options: SolverOptions,
@@ -206,7 +207,10 @@ function solveAll(
       ...(bias === undefined ? {} : { bias }),
     }];
   });
-  return solveWeights(graph, jobs, spread(scope.calibration, options.samples), {
+  const samples = spread(scope.calibration, options.samples);
+  const convolutions = options.solver === "gptq" ? convolutionJobs(graph, view, recipe, scope.selects) : [];
+  const solved = await solveConvolutions(graph, convolutions, samples, options.damping, scope.onProgress);
+  const matrices = await solveWeights(graph, jobs, samples, {
     solver: options.solver === "gptq" ? "gptq" : "descent",
     damping: options.damping,
     activationOrder: options["activation-order"],
@@ -215,6 +219,25 @@ function solveAll(
     sweeps: options.sweeps,
     input: inputRounding(options),
   }, scope.onProgress);
+  return new Map([...solved, ...matrices]);
+}
+
+function convolutionJobs(
+  graph: Graph,
+  view: GraphView,
+  recipe: WeightRecipe,
+  selects: (node: Node) => boolean,
+): readonly ConvolutionJob[] {
+  return graph.nodes.flatMap((node): ConvolutionJob[] => {
+    if (node.op !== "conv" || !selects(node) || (recipe.head === "float" && isHead(node, view))) return [];
+    const weights = view.constantOf(node.inputs[1]);
+    const bias = node.attributes.hasBias ? view.constantOf(node.inputs[2]) : undefined;
+    if (weights === undefined || !isPlain(weights, "f32") || scaleOf(node, weights, recipe, view) !== 1) return [];
+    if (node.attributes.result.kind !== "real" || (bias !== undefined && !isPlain(bias, "f32"))) return [];
+    const nearest = encodeTensor(weights, { ...recipe, scheme: schemeOf(node, weights, recipe) });
+    if (!isSolvableConvolution(graph, { node, nearest })) return [];
+    return [{ node, weights, nearest, ...(bias === undefined ? {} : { bias }) }];
+  });
 }
 
 /** The scale that two-level steps take out of the whole tensor. */
