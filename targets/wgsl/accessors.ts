@@ -3,7 +3,7 @@
 import type { ElementType } from "../../compiler/numeric/element.ts";
 import type { Memory } from "./kernel.ts";
 import { safeName } from "./names.ts";
-import { isPacked } from "./storage.ts";
+import { isPacked, wordText } from "./storage.ts";
 import { heldAs, wgslType } from "./types.ts";
 
 /** An operand as code reads and writes it. */
@@ -29,17 +29,20 @@ export function accessors(
 }
 
 /** Lines that return the element at `base` + i. */
-export function wordLoad(element: ElementType, memory: string, base: string): string[] {
+export function wordLoad(element: ElementType, memory: Memory, base: string): string[] {
   switch (heldAs(element)) {
     case "bool":
-      return [`  return ${memory}[${base}u32(i)] != 0u;`];
+      return [`  return ${wordText(memory, `${base}u32(i)`)} != 0u;`];
     case "u32":
-      return [`  return ${memory}[${base}u32(i)];`];
+      return [`  return ${wordText(memory, `${base}u32(i)`)};`];
     case "i32":
     case "f32":
-      return [`  return bitcast<${wgslType(element)}>(${memory}[${base}u32(i)]);`];
+      return [`  return bitcast<${wgslType(element)}>(${wordText(memory, `${base}u32(i)`)});`];
     default:
-      return [`  let at = ${base}2u * u32(i);`, `  return vec2<u32>(${memory}[at], ${memory}[at + 1u]);`];
+      return [
+        `  let at = ${base}2u * u32(i);`,
+        `  return vec2<u32>(${wordText(memory, "at")}, ${wordText(memory, "at + 1u")});`,
+      ];
   }
 }
 
@@ -58,9 +61,9 @@ export function wordStore(element: ElementType, memory: string, base: string): s
 }
 
 /** Elements as they lie in weights.bin. */
-function packedLoad(element: ElementType, memory: string, at: string): string[] {
-  const byte = `${memory}[${at} + (u32(i) >> 2u)]`;
-  const half = `${memory}[${at} + (u32(i) >> 1u)]`;
+function packedLoad(element: ElementType, memory: Memory, at: string): string[] {
+  const byte = wordText(memory, `${at} + (u32(i) >> 2u)`);
+  const half = wordText(memory, `${at} + (u32(i) >> 1u)`);
   switch (element) {
     case "bool":
       return [`  return extractBits(${byte}, 8u * (u32(i) & 3u), 8u) != 0u;`];

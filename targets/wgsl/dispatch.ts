@@ -41,7 +41,7 @@ export interface Bound {
   readonly memoryOf: (operand: string) => Memory;
 }
 
-/** Constants that lie close together share a window. */
+/** Constants that lie close together share a window; one that is larger than a window takes several in a row. */
 export function bindOperands(
   origin: string,
   operands: readonly WgslOperand[],
@@ -54,31 +54,64 @@ export function bindOperands(
   }).sort((a, b) => a.start - b.start);
   const windows: { offset: number; bytes: number }[] = [];
   const windowOf = new Map<string, number>();
+  const memories = new Map<string, Memory>();
   for (const { name, start, end } of constants) {
     const last = windows[windows.length - 1];
-    const bytes = last === undefined ? Infinity : Math.max(last.bytes, alignUp(end - last.offset, 4));
-    if (last !== undefined && bytes <= bindingBytes) last.bytes = bytes;
+    const shared = last === undefined ? Infinity : Math.max(last.bytes, alignUp(end - last.offset, 4));
+    if (last !== undefined && shared <= bindingBytes) last.bytes = shared;
     else {
-      const offset = Math.floor(start / bindingAlignment) * bindingAlignment;
+      let offset = Math.floor(start / bindingAlignment) * bindingAlignment;
+      windowOf.set(name, windows.length);
+      for (; end - offset > bindingBytes; offset += bindingBytes) windows.push({ offset, bytes: bindingBytes });
       // A constant without entries still has to be bound.
       windows.push({ offset, bytes: Math.max(4, alignUp(end - offset, 4)) });
     }
-    windowOf.set(name, windows.length - 1);
+    const first = windowOf.get(name) ?? windows.length - 1;
+    windowOf.set(name, first);
+    memories.set(name, first === windows.length - 1 ? `weights${first}` : `weights${first}to${windows.length - 1}`);
   }
-  const over = windows.find(({ bytes }) => bytes > bindingBytes);
-  if (over !== undefined || windows.length > mostWindows) tooLarge(origin, over?.bytes ?? 0);
-  const memories = new Map(operands.map((operand): [string, Memory] => {
+  if (windows.length > mostWindows) tooLarge(origin, windows);
+  for (const operand of operands) {
     const { memory } = placeOf(operand);
-    return [operand.name, memory === "weights" ? `weights${windowOf.get(operand.name) ?? 0}` : memory];
-  }));
+    if (memory !== "weights") memories.set(operand.name, memory);
+  }
   return { windows, windowOf, memoryOf: (operand) => memories.get(operand) ?? "arena" };
 }
 
-function tooLarge(origin: string, bytes: number): never {
-  const what = bytes === 0 ? "weights in too many places" : `${Math.ceil(bytes / 2 ** 20)} MiB of weights`;
-  return fail("Q0720", `"${origin}" reads ${what}; WebGPU binds 128 MiB at once`, {
-    help: "Quantize the weights (a recipe such as w8 or w4), or compile for wasm",
-  });
+function tooLarge(origin: string, windows: readonly Window[]): never {
+  const mebibytes = Math.ceil(windows.reduce((sum, { bytes }) => sum + bytes, 0) / 2 ** 20);
+  return fail(
+    "Q0720",
+    `"${origin}" reads ${mebibytes} MiB of weights in ${windows.length} bindings; WebGPU has ${mostWindows}, of 128 MiB each`,
+    { help: "Quantize the weights (a recipe such as w8 or w4), or compile for wasm" },
+  );
+}
+
+/** Words of a whole window: a power of two. */
+const windowWords = bindingBytes / 4;
+
+/** The windows that a memory of weights spans. */
+function windowsOf(memory: Memory): readonly Memory[] {
+  const match = /^weights(\d+)to(\d+)$/.exec(memory);
+  if (match === null) return [memory];
+  const [first, last] = match.slice(1).map(Number);
+  return Array.from({ length: last - first + 1 }, (_, index): Memory => `weights${first + index}`);
+}
+
+/** The function that reads a word of several windows in a row. */
+function wideMemory(memory: Memory): string[] {
+  const windows = windowsOf(memory);
+  if (windows.length === 1) return [];
+  const at = `i & 0x${(windowWords - 1).toString(16)}u`;
+  return [
+    "// A word of a constant that no binding holds whole.",
+    `fn ${memory}(i: u32) -> u32 {`,
+    `  switch (i / ${windowWords}u) {`,
+    ...windows.slice(0, -1).map((window, index) => `    case ${index}u: { return ${window}[${at}]; }`),
+    `    default: { return ${windows[windows.length - 1]}[${at}]; }`,
+    "  }",
+    "}",
+  ];
 }
 
 /** A shader of one variant. */
@@ -100,7 +133,8 @@ export function shaderText(
 ): ShaderText {
   const body = code({ entry, memoryOf });
   const usesSymbols = /\bsymbols\./.test(body);
-  const memories = [...new Set(operands.map(({ name }) => memoryOf(name)))].sort();
+  const held = [...new Set(operands.map(({ name }) => memoryOf(name)))].sort();
+  const memories = [...new Set(held.flatMap(windowsOf))].sort();
   const library = libraryFor(body);
   const lines = [
     ...algebra.map((line) => `// ${line.replace(/[\r\n]+/g, " ")}`),
@@ -112,6 +146,7 @@ export function shaderText(
         isPacked(memory) ? "read" : "read_write"
       }> ${memory}: array<u32>;`
     ),
+    ...held.flatMap(wideMemory),
     body,
     ...(library === "" ? [] : ["", library]),
     "",

@@ -15,8 +15,11 @@ import type { Region } from "../region.ts";
 export const gpuFeatures = ["shader-f16", "subgroups", "packed-dot"] as const;
 export type GpuFeature = (typeof gpuFeatures)[number];
 
-/** Which buffer an operand lies in. Constants may need several bindings: `weights0`, `weights1`, ... */
-export type Memory = "arena" | "states" | `weights${number}`;
+/**
+ * Which buffer an operand lies in. Constants may need several bindings: `weights0`, `weights1`, ...; one that no binding
+ * holds whole lies in neighbours, `weights0to2`.
+ */
+export type Memory = "arena" | "states" | `weights${number}` | `weights${number}to${number}`;
 
 /**
  * An array that a dispatch works on, by its role in the algebra (`x`, `weights`): an identifier, unique in the dispatch.
@@ -38,8 +41,8 @@ export interface Frame {
   /** Name of the entry function. */
   readonly entry: string;
   /**
-   * The array of u32 that holds an operand: its first word is `MEMORY[call.NAME]`, where NAME is the operand's name
-   * as `safeName` gives it. Symbols of the graph are `symbols.seq` and so on, i32.
+   * The array of u32 that holds an operand: its first word is `MEMORY[call.NAME]` (`wordText` spells it), where NAME is
+   * the operand's name as `safeName` gives it. Symbols of the graph are `symbols.seq` and so on, i32.
    */
   readonly memoryOf: (operand: string) => Memory;
 }

@@ -22,3 +22,8 @@ export function elementWords(element: ElementType): 1 | 2 {
 export function isPacked(memory: Memory): boolean {
   return memory.startsWith("weights");
 }
+
+/** A word of a memory. */
+export function wordText(memory: Memory, index: string): string {
+  return memory.includes("to") ? `${memory}(${index})` : `${memory}[${index}]`;
+}

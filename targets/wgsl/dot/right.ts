@@ -6,6 +6,8 @@
 import type { ValueName } from "../../../compiler/ir/node.ts";
 import type { PlainTensor, QuantizedTensor, Tensor } from "../../../compiler/ir/tensor.ts";
 import { formatBits, intRange } from "../../../compiler/numeric/number_format.ts";
+import type { Memory } from "../kernel.ts";
+import { wordText } from "../storage.ts";
 import type { PackedWeights } from "../../plan/packed_weights.ts";
 
 /** Entries (k, column) of a constant, k along the padded depth. */
@@ -40,7 +42,7 @@ export interface RightForm {
   /** Whether each block has an integer step of its own under the column's (two-level steps). */
   readonly inner: boolean;
   /** Functions that read the packed words. `memory` holds them from word `call.weights` on. */
-  readonly functions: (memory: string) => string[];
+  readonly functions: (memory: Memory) => string[];
   /** Statements before the units of a block: what its entries share. */
   readonly begin: (column: string, block: string) => string[];
   /** The unit, after `begin`. */
@@ -101,7 +103,9 @@ export function floatRight(matrix: RightMatrix, tensor: PlainTensor<"f32">): Rig
       "// Four entries of a column.",
       "fn right(column: i32, unit: i32) -> vec4<f32> {",
       "  let at = call.weights + 4u * u32(column * units + unit);",
-      `  return bitcast<vec4<f32>>(vec4<u32>(${[0, 1, 2, 3].map((index) => `${memory}[at + ${index}u]`).join(", ")}));`,
+      `  return bitcast<vec4<f32>>(vec4<u32>(${
+        [0, 1, 2, 3].map((index) => `${wordText(memory, `at + ${index}u`)}`).join(", ")
+      }));`,
       "}",
       "",
     ],
@@ -321,9 +325,9 @@ interface TextParts {
   readonly inner: boolean;
 }
 
-function codesFunctions(text: TextParts, memory: string, sums: boolean): string[] {
+function codesFunctions(text: TextParts, memory: Memory, sums: boolean): string[] {
   const { nibble, decoded, half, rowWords, starts, blocks, constantZero, offsets, inner } = text;
-  const word = (index: string) => `${memory}[call.weights + u32(${index})]`;
+  const word = (index: string) => wordText(memory, `call.weights + u32(${index})`);
   const grid = `column * ${blocks} + block`;
   const at = (start: number, index = grid) => `${start} + ${index}`;
   const stepGrid = inner ? "column" : grid;
