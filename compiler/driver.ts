@@ -18,6 +18,8 @@ import { loadRecipe } from "./recipe/load.ts";
 import { resolveRecipe } from "./recipe/resolve.ts";
 import type { Recipe } from "./recipe/schema.ts";
 import { type CalibrationData, plainContext } from "./rewrite/pass.ts";
+import { selects } from "./rewrite/selector.ts";
+import { passes } from "../passes/mod.ts";
 import { type Artifact, buildArtifact } from "../targets/artifact/build.ts";
 import { makeSelfTest } from "../targets/artifact/selftest.ts";
 import { refuseFolder, writeArtifact } from "../targets/artifact/write.ts";
@@ -122,6 +124,8 @@ export async function prepareImported(
   const recipe = resolvedRecipe(options);
   if (!target.ok || !recipe.ok) return failure(...target.diagnostics, ...recipe.diagnostics);
   const diagnostics = [...before, ...recipe.diagnostics];
+  const refused = target.value.flatMap((each) => refusedFormats(imported.graph, recipe.value, each));
+  if (refused.length > 0) return failure(...diagnostics, ...refused);
   const calibration = await options.calibration?.(imported);
   if (calibration !== undefined && !calibration.ok) return failure(...diagnostics, ...calibration.diagnostics);
   const applied = await applyRecipe(imported.graph, recipe.value, {
@@ -205,6 +209,23 @@ async function legalize(graph: Graph, target: Target): Promise<Graph> {
   let current = graph;
   for (const pass of target.legalize) current = (await runChecked(pass, current, plainContext())).graph;
   return current;
+}
+
+/** One diagnostic for every pass of the recipe that would make codes which the target cannot hold, told before any pass runs. */
+function refusedFormats(graph: Graph, recipe: Recipe, target: Target): readonly Diagnostic[] {
+  return recipe.passes.flatMap(({ use, options, selector }) => {
+    const pass = passes.find(({ name }) => name === use);
+    const node = graph.nodes.find((each) => (each.op === "matmul" || each.op === "conv") && selects(selector, each));
+    if (pass?.formats === undefined || node === undefined) return [];
+    return pass.formats(options).flatMap((format): Diagnostic[] => {
+      const answer = target.supports(node, { format, block: [], step: "f32", zeroPoint: false, range: "static" });
+      if (answer === true) return [];
+      return [errorDiagnostic("Q0705", `Target "${target.name}" cannot hold what "${use}" makes: ${answer.reason}`, {
+        node: node.origin[0] ?? node.outputs[0],
+        ...(answer.nearest === undefined ? {} : { help: `Nearest that it holds: ${answer.nearest}` }),
+      })];
+    });
+  });
 }
 
 /** One diagnostic for every quantized value whose scheme the target cannot hold. */

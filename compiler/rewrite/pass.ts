@@ -4,6 +4,7 @@ import { InvariantError } from "../diagnostics.ts";
 import type { Graph, Level } from "../ir/graph.ts";
 import type { Node } from "../ir/node.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import type { NumberFormat } from "../numeric/number_format.ts";
 import { type Json, type OptionSchema, type OptionValues, readOptions } from "./options.ts";
 import type { Patch } from "./patch.ts";
 import type { Declined } from "./rule.ts";
@@ -61,6 +62,8 @@ export interface Pass {
   readonly exactness: Exactness;
   readonly needs: readonly Need[];
   readonly options: OptionSchema;
+  /** Number formats of the codes that the pass will make with these options, so that a target can be asked before any work. */
+  readonly formats?: (options: Readonly<Record<string, Json>>) => readonly NumberFormat[];
   readonly run: (graph: Graph, context: PassContext) => PassResult | Promise<PassResult>;
 }
 
@@ -70,15 +73,20 @@ export interface PassScope<S extends OptionSchema> extends Omit<PassContext, "op
   readonly selects: (node: Node) => boolean;
 }
 
-export interface PassDefinition<S extends OptionSchema> extends Omit<Pass, "options" | "run"> {
+export interface PassDefinition<S extends OptionSchema> extends Omit<Pass, "options" | "formats" | "run"> {
   readonly options: S;
+  readonly formats?: (options: OptionValues<S>) => readonly NumberFormat[];
   readonly run: (graph: Graph, scope: PassScope<S>) => PassResult | Promise<PassResult>;
 }
 
 /** Makes a pass whose body gets checked, typed options. */
 export function definePass<S extends OptionSchema>(definition: PassDefinition<S>): Pass {
+  const { formats, ...rest } = definition;
   return Object.freeze({
-    ...definition,
+    ...rest,
+    ...(formats === undefined ? {} : {
+      formats: (options: Readonly<Record<string, Json>>) => formats(readOptions(definition.options, options).values),
+    }),
     run: (graph: Graph, context: PassContext) => {
       const { values, faults } = readOptions(definition.options, context.options);
       if (faults.length > 0) throw new InvariantError(`${definition.name}: ${faults[0].message}`, definition.name);

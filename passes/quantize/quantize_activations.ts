@@ -60,6 +60,7 @@ export const quantizeActivations = definePass({
   exactness: "lossy",
   needs: [],
   options,
+  formats: ({ format, bits, symmetric }) => [formatOf(format, bits, symmetric).format],
   run: (graph, scope): PassResult => {
     const { format: name, bits, symmetric, ...rest } = scope.options;
     const recipe = { ...rest, ...formatOf(name, bits, symmetric) };

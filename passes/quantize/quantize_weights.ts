@@ -105,6 +105,7 @@ export const quantizeWeights = definePass({
   exactness: "lossy",
   needs: [],
   options,
+  formats: ({ format, bits, symmetric }) => [formatOf(format, bits, symmetric).format],
   run: async (graph, scope) => {
     const { format: name, bits, symmetric, ...rest } = scope.options;
     const recipe: WeightRecipe = { ...rest, stepRule: rest["step-rule"], ...formatOf(name, bits, symmetric) };
