@@ -62,7 +62,10 @@ export const kernelFamilies: readonly KernelFamily[] = [
   {
     ops: ["attention"],
     select: selectAttention,
-    forms: [{ name: "attention.f32", summary: "softmax attention over a cache or operands", relaxed: "multiply-add" }],
+    forms: [
+      { name: "attention.f32", summary: "softmax attention over a cache or operands", relaxed: "multiply-add" },
+      { name: "attention.codes", summary: "the same over keys and values held as codes", relaxed: "multiply-add" },
+    ],
   },
   {
     ops: ["gather"],

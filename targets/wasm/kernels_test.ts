@@ -6,7 +6,7 @@ import type { OpAttributes, ValueName } from "../../compiler/ir/node.ts";
 import { plainTensor } from "../../compiler/ir/tensor.ts";
 import { quantizedType, tensorType } from "../../compiler/ir/types.ts";
 import { int4, int8, intFormat, type NumberFormat } from "../../compiler/numeric/number_format.ts";
-import type { QuantScheme } from "../../compiler/numeric/scheme.ts";
+import { perToken, type QuantScheme } from "../../compiler/numeric/scheme.ts";
 import { uniform } from "../../tests/support/random.ts";
 import { randomFloats, randomQuantized } from "../../tests/support/wasm_kernels.ts";
 import { wasmVariants } from "./kernel.ts";
@@ -89,6 +89,13 @@ const samples: Readonly<Record<string, () => Graph>> = {
     graphOf((builder) => {
       const values = ["q", "k", "v"].map((name) => builder.input(name, tensorType("f32", [1, 3, 2, 4])));
       return builder.add("attention", values, { scale: 1, causal: true, softcap: 0, window: 0 });
+    }),
+  "attention.codes": () =>
+    graphOf((builder) => {
+      const q = builder.input("q", tensorType("f32", [1, 3, 2, 4]));
+      const codes = { ...scheme(int8, 4, false), block: perToken(4) };
+      const [k, v] = ["k", "v"].map((name) => builder.input(name, quantizedType(codes, [1, 3, 2, 4])));
+      return builder.add("attention", [q, k, v], { scale: 1, causal: true, softcap: 0, window: 0 });
     }),
   "norm.f32": () =>
     graphOf((builder) => {

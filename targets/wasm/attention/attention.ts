@@ -7,6 +7,7 @@
  * scratch, then their exponentials, then the weighted sum of the values. A row that sees no key is 0.
  */
 
+import { decodeHead } from "./cache.ts";
 import { extentText } from "../dot/rows.ts";
 import type { WasmVariant } from "../kernel.ts";
 import {
@@ -35,14 +36,24 @@ export function attentionBody(options: AttentionOptions, variant: WasmVariant): 
   const headAddress = (base: string, entries: number): string =>
     sum(get(base), times(sum(times(get("batch"), keysBound * groups), get("group")), 4 * entries));
   const exact = shared % rows === 0;
+  const { keyCodes, valueCodes } = options;
+  const map = scratchMap(options);
+  const place = { groups, keysBound };
+  const at = (offset: number): string => sum(get("scratch"), constant(offset));
   return [
     set("length", extentText(length)),
     set("keys", extentText(keys)),
     set("items", times(get("length"), shared)),
     ...countedLoop("batches", "batch", batch, [
       ...countedLoop("key_heads", "group", groups, [
-        set("k_head", headAddress("k", width)),
-        set("value_head", headAddress("v", valueWidth)),
+        ...(keyCodes === undefined ? [set("k_head", headAddress("k", width))] : [
+          ...decodeHead({ ...place, name: "k", codes: keyCodes, width, scratch: map.keys }),
+          set("k_head", at(map.keys)),
+        ]),
+        ...(valueCodes === undefined ? [set("value_head", headAddress("v", valueWidth))] : [
+          ...decodeHead({ ...place, name: "v", codes: valueCodes, width: valueWidth, scratch: map.values }),
+          set("value_head", at(map.values)),
+        ]),
         set("item", constant(0)),
         ...whileLoop("tiles", op("i32.le_u", plus(get("item"), rows), get("items")), [
           ...tile(options, rows, variant),

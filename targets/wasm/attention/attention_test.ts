@@ -4,10 +4,12 @@ import { GraphBuilder } from "../../../compiler/ir/build.ts";
 import { evaluateGraph } from "../../../compiler/ir/evaluate/mod.ts";
 import { symbolic } from "../../../compiler/ir/extent.ts";
 import type { OpAttributes } from "../../../compiler/ir/node.ts";
-import { type PlainTensor, plainTensor, sizeOf, type Tensor } from "../../../compiler/ir/tensor.ts";
+import { type PlainTensor, plainTensor, sizeOf, type Tensor, typeOfTensor } from "../../../compiler/ir/tensor.ts";
 import { tensorType } from "../../../compiler/ir/types.ts";
+import { intFormat } from "../../../compiler/numeric/number_format.ts";
+import { perToken } from "../../../compiler/numeric/scheme.ts";
 import { uniform } from "../../../tests/support/random.ts";
-import { randomFloats, runKernels } from "../../../tests/support/wasm_kernels.ts";
+import { randomFloats, randomQuantized, runKernels } from "../../../tests/support/wasm_kernels.ts";
 import { wasmVariants } from "../kernel.ts";
 import { mathLibrary } from "../math/library.ts";
 import { lowerWasm } from "../program.ts";
@@ -35,8 +37,8 @@ type Case = typeof cases extends fc.Arbitrary<infer T> ? T : never;
 
 interface Operands {
   readonly q: PlainTensor<"f32">;
-  readonly k: PlainTensor<"f32">;
-  readonly v: PlainTensor<"f32">;
+  readonly k: Tensor;
+  readonly v: Tensor;
   readonly mask?: PlainTensor;
 }
 
@@ -61,10 +63,10 @@ function operandsOf(of: Case): Operands {
 function graphOf(operands: Operands, attributes: OpAttributes["attention"]) {
   const builder = new GraphBuilder("attention");
   const values = Object.entries(operands).flatMap(([name, tensor]) =>
-    tensor === undefined ? [] : [builder.input(name, tensorType(tensor.element, tensor.shape))]
+    tensor === undefined ? [] : [builder.input(name, typeOfTensor(tensor))]
   );
   builder.output("y", builder.add("attention", values, attributes));
-  return builder.finish();
+  return builder.finish("quant");
 }
 
 function floats(tensor: Tensor): Float32Array {
@@ -103,6 +105,63 @@ Deno.test("attention stays within its rounding bound for any heads, masks, windo
       }
     }),
     { numRuns: 80 },
+  );
+});
+
+const cacheForms = fc.record({
+  bits: fc.constantFrom(2, 4, 8),
+  signed: fc.boolean(),
+  zeroPoint: fc.boolean(),
+  /** Vectors of a row that share a step, where they fill it; the whole row otherwise. */
+  blockVectors: fc.integer({ min: 0, max: 3 }),
+});
+
+type CacheForm = typeof cacheForms extends fc.Arbitrary<infer T> ? T : never;
+
+/** Codes of a cache whose entries are at most 1. */
+function coded(random: () => number, shape: readonly number[], form: CacheForm | undefined): Tensor {
+  if (form === undefined) return randomFloats(random, shape);
+  const { bits, signed, zeroPoint, blockVectors } = form;
+  const rows = perToken(4);
+  const isEven = blockVectors > 0 && shape[3] % (4 * blockVectors) === 0;
+  const block = !isEven ? rows : [...rows.slice(0, 3), 4 * blockVectors];
+  const tensor = randomQuantized(random, shape, {
+    format: intFormat(bits, signed),
+    block,
+    step: "f32",
+    zeroPoint,
+    range: "dynamic",
+  });
+  const steps = tensor.steps.data.map(() => (0.1 + 0.9 * random()) / 2 ** bits);
+  return { ...tensor, steps: plainTensor("f32", tensor.steps.shape, steps) };
+}
+
+Deno.test("attention over caches of codes stays within the bound of attention over what they stand for", async () => {
+  const forms = fc.tuple(cases, fc.option(cacheForms, { nil: undefined }), cacheForms, fc.boolean());
+  await fc.assert(
+    fc.asyncProperty(forms, async ([of, first, second, swap]) => {
+      const random = uniform(of.seed + 1);
+      const [keyForm, valueForm] = swap ? [second, first] : [first, second];
+      const [width, valueWidth] = swap ? [of.width, of.valueWidth] : [8, 24];
+      const plain = operandsOf({ ...of, width, valueWidth });
+      const operands: Operands = {
+        ...plain,
+        k: coded(random, [of.batch, of.keys, of.groups, width], keyForm),
+        v: coded(random, [of.batch, of.keys, of.groups, valueWidth], valueForm),
+      };
+      const { causal, softcap, window } = of;
+      const graph = graphOf(operands, { scale: 0.75, causal, softcap, window });
+      const inputs = Object.fromEntries(Object.entries(operands).filter(([, tensor]) => tensor !== undefined));
+      const run = await runKernels(graph, inputs, selectAttention, mathLibrary);
+      const bound = boundOf({ ...of, width }, 0.75);
+      for (const variant of wasmVariants) {
+        const wanted = floats(run.expected.y);
+        floats(run.actual[variant].y).forEach((value, index) =>
+          assert.ok(Math.abs(value - wanted[index]) <= bound, `${variant}[${index}]: ${value} for ${wanted[index]}`)
+        );
+      }
+    }),
+    { numRuns: 40 },
   );
 });
 

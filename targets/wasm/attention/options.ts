@@ -2,6 +2,7 @@
 
 import type { Extent } from "../../../compiler/ir/extent.ts";
 import type { OpAttributes } from "../../../compiler/ir/node.ts";
+import { type CacheCodes, rowVectors } from "./cache.ts";
 import { constant, get, type Lines, minimum, op, plus, set, sum, times } from "../text.ts";
 
 export interface AttentionMask {
@@ -22,6 +23,9 @@ export interface AttentionOptions {
   readonly width: number;
   readonly valueWidth: number;
   readonly mask?: AttentionMask;
+  /** Keys and values that are held as codes. */
+  readonly keyCodes?: CacheCodes;
+  readonly valueCodes?: CacheCodes;
 }
 
 export const zeros = "(v128.const f32x4 0 0 0 0)";
@@ -46,15 +50,33 @@ export interface ScratchMap {
   readonly queries: number;
   readonly scores: number;
   readonly scales: number;
+  /** Decoded keys and values of one key head. */
+  readonly keys: number;
+  readonly values: number;
   readonly bytes: number;
 }
 
-/** Query rows, scaled; score rows; one factor per row. */
+/** Query rows, scaled; score rows; one factor per row; what a head's codes stand for. */
 export function scratchMap(options: AttentionOptions): ScratchMap {
   const rows = tileRowsOf(options);
   const scores = 4 * rows * paddedWidth(options);
   const scales = scores + rows * scoreBytes(options);
-  return { queries: 0, scores, scales, bytes: scales + 16 * Math.ceil(rows / 4) };
+  const keys = scales + 16 * Math.ceil(rows / 4);
+  const { keyCodes, valueCodes, keysBound } = options;
+  const decoded = (codes: CacheCodes | undefined, width: number) =>
+    codes === undefined ? 0 : 16 * keysBound * rowVectors(width);
+  const values = keys + decoded(keyCodes, options.width);
+  return { queries: 0, scores, scales, keys, values, bytes: values + decoded(valueCodes, options.valueWidth) };
+}
+
+/** Bytes from one key of a head to the next. */
+export function keyBytes({ groups, width, keyCodes }: AttentionOptions): number {
+  return keyCodes === undefined ? 4 * groups * width : 16 * rowVectors(width);
+}
+
+/** Bytes from one value of a head to the next. */
+export function valueBytes({ groups, valueWidth, valueCodes }: AttentionOptions): number {
+  return valueCodes === undefined ? 4 * groups * valueWidth : 16 * rowVectors(valueWidth);
 }
 
 export function attentionScratch(options: AttentionOptions): number {

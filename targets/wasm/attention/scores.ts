@@ -19,6 +19,7 @@ import {
 } from "../text.ts";
 import {
   type AttentionOptions,
+  keyBytes,
   locateRow,
   paddedWidth,
   queryAddress,
@@ -60,26 +61,25 @@ export function copyQueries(options: AttentionOptions, rows: number): Lines {
 
 /** Scores of the keys from `$tile_begin` to `$tile_end`, four at a time, then one by one. */
 export function scoreKeys(options: AttentionOptions, rows: number, variant: WasmVariant): Lines {
-  const { groups, width } = options;
-  const keyBytes = 4 * groups * width;
+  const stride = keyBytes(options);
   const block = (keys: number): Lines => [
     ...scoreBlock(options, rows, keys, variant),
     advance("score_at", 4 * keys),
-    advance("k_at", keys * keyBytes),
+    advance("k_at", keys * stride),
     advance("s", keys),
   ];
   return [
     set("s", get("tile_begin")),
-    set("k_at", sum(get("k_head"), times(get("s"), keyBytes))),
+    set("k_at", sum(get("k_head"), times(get("s"), stride))),
     ...whileLoop("key_blocks", op("i32.le_u", plus(get("s"), 4), get("tile_end")), block(4)),
     ...whileLoop("keys_left", op("i32.lt_u", get("s"), get("tile_end")), block(1)),
   ];
 }
 
 function scoreBlock(options: AttentionOptions, rows: number, keys: number, variant: WasmVariant): Lines {
-  const { groups, width } = options;
+  const { width } = options;
   const vectors = paddedWidth(options) / 4;
-  const keyBytes = 4 * groups * width;
+  const stride = keyBytes(options);
   const queryBytes = 4 * paddedWidth(options);
   const rest = width % 4;
   const unroll = vectors % 4 === 0 ? 4 : vectors % 2 === 0 ? 2 : 1;
@@ -87,7 +87,7 @@ function scoreBlock(options: AttentionOptions, rows: number, keys: number, varia
   const step = (index: number, last: boolean): string[] => {
     const lines: string[] = [];
     for (let key = 0; key < keys; key++) {
-      const loaded = load("v128.load", get("kd"), key * keyBytes + 16 * index);
+      const loaded = load("v128.load", get("kd"), key * stride + 16 * index);
       const mask = [0, 1, 2, 3].map((lane) => (lane < rest ? -1 : 0)).join(" ");
       lines.push(set(`v_k_${key}`, last ? op("v128.and", loaded, `(v128.const i32x4 ${mask})`) : loaded));
     }

@@ -8,6 +8,7 @@ import type { KernelSelector, SelectContext } from "../kernel.ts";
 import type { Parameter } from "../dot/finish.ts";
 import { printFunction } from "../text.ts";
 import { attentionBody } from "./attention.ts";
+import { cacheCodes, cacheName, cacheParameters } from "./cache.ts";
 import { type AttentionMask, type AttentionOptions, attentionScratch, tileRowsOf } from "./options.ts";
 
 export const selectAttention: KernelSelector = (region, context) => {
@@ -17,9 +18,7 @@ export const selectAttention: KernelSelector = (region, context) => {
   const { graph, symbols } = context;
   const [q, k, v, mask] = node.inputs;
   const types = [q, k, v].map((value) => typeOf(graph, value));
-  if (types.some((type) => type.encoding.kind !== "plain" || type.element !== "f32")) {
-    return { declined: "operands are not f32" };
-  }
+  if (types[0].encoding.kind !== "plain" || types[0].element !== "f32") return { declined: "queries are not f32" };
   const [batch, length, heads, width] = types[0].shape;
   const [, keys, groups] = types[1].shape;
   const valueWidth = types[2].shape[3];
@@ -29,6 +28,9 @@ export const selectAttention: KernelSelector = (region, context) => {
   if ([...types[0].shape, ...types[1].shape, valueWidth].some((extent) => extentBound(extent, symbols) === 0)) {
     return { declined: "no entries" };
   }
+  const [keyCodes, valueCodes] = [cacheCodes(types[1], width), cacheCodes(types[2], valueWidth)];
+  if (keyCodes !== undefined && "declined" in keyCodes) return keyCodes;
+  if (valueCodes !== undefined && "declined" in valueCodes) return valueCodes;
   const maskForm = mask === undefined ? undefined : attentionMask(typeOf(graph, mask), context);
   if (maskForm !== undefined && "declined" in maskForm) return maskForm;
   const options: AttentionOptions = {
@@ -43,9 +45,15 @@ export const selectAttention: KernelSelector = (region, context) => {
     width,
     valueWidth,
     mask: maskForm,
+    keyCodes,
+    valueCodes,
   };
   const data = (name: string, value: string): Parameter => ({ name, operand: { kind: "value", value, part: "data" } });
-  const parameters: Parameter[] = [data("q", q), data("k", k), data("v", v)];
+  const parameters: Parameter[] = [
+    data("q", q),
+    ...cacheParameters("k", k, keyCodes),
+    ...cacheParameters("v", v, valueCodes),
+  ];
   if (mask !== undefined) parameters.push(data("mask", mask));
   parameters.push(data("y", node.outputs[0]));
   parameters.push({ name: "scratch", operand: { kind: "scratch", bytes: attentionScratch(options) } });
@@ -56,8 +64,11 @@ export const selectAttention: KernelSelector = (region, context) => {
   const form = `scale=${Math.fround(scale)}${causal ? ",causal" : ""}${window > 0 ? `,window=${window}` : ""}${
     softcap === 0 ? "" : `,softcap=${softcap}`
   }${maskForm === undefined ? "" : `,mask=${maskForm.element}:${maskForm.strides.join(":")}`}`;
+  const codes = keyCodes === undefined && valueCodes === undefined
+    ? ""
+    : `,k=${cacheName(keyCodes)},v=${cacheName(valueCodes)}`;
   return {
-    id: `attention.f32(${sizes},${form})`,
+    id: `attention.${codes === "" ? "f32" : "codes"}(${sizes},${form}${codes})`,
     operands: parameters.map((parameter) => parameter.operand),
     calls: [],
     wat: (name, variant) =>
@@ -66,7 +77,8 @@ export const selectAttention: KernelSelector = (region, context) => {
         header: [
           "y[t][h] = sum over s of p[s] * v[s] / sum of p, p[s] = exp(score[s] - max)",
           "score[s] = cap(scale * q[t][h] . k[s]) + mask[s], over the keys that row t sees",
-          `${sizes}, ${form}; tiles of ${tileRowsOf(options)} rows`,
+          ...(codes === "" ? [] : ["k and v = (code - zero) * step, decoded to scratch once a head"]),
+          `${sizes}, ${form}${codes}; tiles of ${tileRowsOf(options)} rows`,
         ],
         parameters: parameters.map((parameter) => parameter.name),
         body: attentionBody(options, variant),

@@ -16,7 +16,15 @@ import {
   times,
   whileLoop,
 } from "../text.ts";
-import { type AttentionOptions, locateRow, queryAddress, scoreBytes, scratchMap, zeros } from "./options.ts";
+import {
+  type AttentionOptions,
+  locateRow,
+  queryAddress,
+  scoreBytes,
+  scratchMap,
+  valueBytes,
+  zeros,
+} from "./options.ts";
 
 /** y = Σ_s p[s] v[s] times the row's factor, a few vectors of the value at a time. */
 export function weighValues(options: AttentionOptions, rows: number, variant: WasmVariant): Lines {
@@ -31,7 +39,7 @@ export function weighValues(options: AttentionOptions, rows: number, variant: Wa
   for (let row = 0; row < rows; row++) {
     lines.push(set("r", constant(row)), ...locateRow(options), set(`y_${row}`, queryAddress(options, "y", valueWidth)));
   }
-  lines.push(set("value_column", sum(get("value_head"), times(get("tile_begin"), 4 * options.groups * valueWidth))));
+  lines.push(set("value_column", sum(get("value_head"), times(get("tile_begin"), valueBytes(options)))));
   // The last block is printed apart when it is narrower or ends in part of a vector.
   const even = whole ? blocks : rest === 0 ? blocks - 1 : blocks;
   const last = whole ? 0 : rest === 0 ? width : rest;
@@ -50,7 +58,6 @@ function valueBlock(
   variant: WasmVariant,
 ): Lines {
   const map = scratchMap(options);
-  const valueBytes = 4 * options.groups * options.valueWidth;
   const acc = (row: number, vector: number): string => `v_acc_${row}_${vector}`;
   const lines: (string | Lines)[] = [];
   for (let row = 0; row < rows; row++) {
@@ -73,7 +80,7 @@ function valueBlock(
     set("fill_end", sum(get("at"), op("i32.shl", get("span"), constant(2)))),
     ...whileLoop("values", op("i32.lt_u", get("at"), get("fill_end")), [
       ...body,
-      advance("value_at", valueBytes),
+      advance("value_at", valueBytes(options)),
       advance("at", 4),
     ]),
   );
