@@ -144,10 +144,11 @@ Deno.test("explain tells passes and kernels; opt and diff read .qir", () =>
     const other = join(folder, "other.qir");
     await writeFile(path, graphText([1, 2, 3, 4]));
     await writeFile(other, graphText([1, 2, 3, 5]));
-    const [explained, optimized, wrongPass, same, different, codes] = await Promise.all([
+    const [explained, optimized, wrongPass, measured, same, different, codes] = await Promise.all([
       quern("explain", classifier, "--bind", classifierExtents, "--json"),
       quern("opt", path, "--pass", "fuse-maps"),
       quern("opt", path, "--pass", "fuse-map"),
+      quern("opt", path, "--pass", "calibrate", "--pass", "shift", "--samples", "2", "--set", "shift.sink=1", "--json"),
       quern("diff", path, path),
       quern("diff", path, other, "--json"),
       quern("diff", path, "--compiled", "simd128"),
@@ -157,6 +158,8 @@ Deno.test("explain tells passes and kernels; opt and diff read .qir", () =>
     assert.ok(explanation.passes.length > 0 && explanation.kernels.length > 0);
     assert.equal(optimized.code, 0, optimized.stderr);
     assert.match(optimized.stdout, /^graph @small/);
+    assert.equal(measured.code, 0, measured.stderr);
+    assert.equal(JSON.parse(measured.stdout).passes[0].metrics.samples, 2);
     assert.deepEqual([wrongPass.code, same.code, different.code, codes.code], [1, 0, 1, 0]);
     assert.match(wrongPass.stderr, /Did you mean "fuse-maps"\?/);
     const { equal, values } = JSON.parse(different.stdout);

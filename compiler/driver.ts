@@ -20,6 +20,7 @@ import type { Recipe } from "./recipe/schema.ts";
 import { type CalibrationData, plainContext } from "./rewrite/pass.ts";
 import { selects } from "./rewrite/selector.ts";
 import { passes } from "../passes/mod.ts";
+import type { Regions } from "./rewrite/region/region.ts";
 import { type Artifact, buildArtifact } from "../targets/artifact/build.ts";
 import { makeSelfTest } from "../targets/artifact/selftest.ts";
 import { refuseFolder, writeArtifact } from "../targets/artifact/write.ts";
@@ -65,6 +66,7 @@ export interface Prepared {
   /** The graph as each target wants it. */
   readonly forms: readonly TargetForm[];
   readonly log: readonly PassLog[];
+  readonly regions: Regions;
   readonly recipe: Recipe;
   readonly diagnostics: readonly Diagnostic[];
 }
@@ -142,6 +144,7 @@ export async function prepareImported(
     graph: forms[0].graph,
     forms,
     log: applied.value.log,
+    regions: applied.value.regions,
     recipe: applied.value.recipe,
     diagnostics: [...diagnostics, ...calibration?.diagnostics ?? [], ...applied.diagnostics],
   });
@@ -169,6 +172,7 @@ export async function emitModel(
       source: prepared.imported.format,
       recipe: prepared.recipe,
       passes: prepared.log,
+      regions: prepared.regions,
       diagnostics,
       metadata: prepared.imported.metadata,
       assets: prepared.imported.assets,

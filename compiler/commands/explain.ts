@@ -2,11 +2,10 @@
 
 import type { Command } from "commander";
 import { calibrationFrom } from "../data/calibration.ts";
-import { type Prepared, prepareImported, prepareModel } from "../driver.ts";
+import { type Prepared, prepareModel } from "../driver.ts";
 import { type Graph, typeOf } from "../ir/graph.ts";
 import { printExtent } from "../ir/extent.ts";
 import { printType } from "../ir/types.ts";
-import { findRegions } from "../rewrite/region/find.ts";
 import type { Regions } from "../rewrite/region/region.ts";
 import type { KernelRow } from "../../targets/target.ts";
 import { exitCodes, printDiagnostics, printJson, printLine, reportFailure } from "./common.ts";
@@ -44,9 +43,7 @@ async function explain(model: string, flags: ExplainFlags): Promise<number> {
     progress.stop();
     return reportFailure(prepared.diagnostics, flags.json === true);
   }
-  // Regions are what the methods of a recipe see: the graph after its preparation.
-  const plain = await prepareImported(prepared.value.imported, { recipe: "as-is", target: flags.target });
-  const regions = findRegions(plain.ok ? plain.value.graph : prepared.value.imported.graph);
+  const { regions } = prepared.value;
   const [{ target, graph }] = prepared.value.forms;
   const rows = (await target.emit(graph)).rows;
   progress.stop();

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import process from "node:process";
 import type { Command } from "commander";
 import { passes } from "../../passes/mod.ts";
+import { calibrationFrom } from "../data/calibration.ts";
 import { type Diagnostic, DiagnosticError, errorDiagnostic, nearestName } from "../diagnostics.ts";
 import type { Graph } from "../ir/graph.ts";
 import { parseGraph } from "../ir/parse.ts";
@@ -11,14 +12,18 @@ import { printGraph } from "../ir/print.ts";
 import { verify } from "../ir/verify.ts";
 import { runChecked } from "../recipe/apply.ts";
 import { type Json, readOptions } from "../rewrite/options.ts";
-import type { Pass, PassResult } from "../rewrite/pass.ts";
+import type { CalibrationData, Pass, PassResult } from "../rewrite/pass.ts";
 import { everyNode } from "../rewrite/selector.ts";
-import { collected, exitCodes, printJson, reportFailure } from "./common.ts";
+import type { Statistics } from "../rewrite/statistics.ts";
+import { selfTestInputs } from "../../targets/artifact/selftest.ts";
+import { collected, exitCodes, parseCount, printJson, reportFailure } from "./common.ts";
 
 interface OptFlags {
   readonly pass: readonly string[];
   readonly set?: readonly string[];
   readonly seed: string;
+  readonly calibration?: string;
+  readonly samples: number;
   readonly constants: string;
   readonly json?: boolean;
 }
@@ -28,8 +33,10 @@ export function addOpt(program: Command, finish: (code: number) => void): void {
     .description("Apply passes to a .qir file and print the result")
     .argument("<file>", ".qir file, or - for stdin")
     .requiredOption("--pass <name>", "the pass (repeatable: applied in order)", collected)
-    .option("--set <option=value>", "an option of the passes (repeatable)", collected)
+    .option("--set <option=value>", "an option of every pass, or pass.option=value (repeatable)", collected)
     .option("--seed <number>", "seed of passes that draw", "0")
+    .option("--calibration <path>", "samples for passes that measure: .npy, .npz, .pb or token ids (.u16)")
+    .option("--samples <count>", "most samples to read; without --calibration, as many random ones", parseCount, 8)
     .option("--constants <form>", "literal or hash", "literal")
     .option("--json", "print one JSON object on stdout")
     .addHelpText(
@@ -39,7 +46,9 @@ Passes: ${passes.map(({ name }) => name).join(", ")}
 
 Examples:
   deno task opt graph.qir --pass fold-batch-norm
-  deno task opt graph.qir --pass fold-bias --pass fuse-maps --json`,
+  deno task opt graph.qir --pass fold-bias --pass fuse-maps --json
+  deno task opt graph.qir --pass smooth --calibration samples.npy --set alpha=0.8
+  deno task opt graph.qir --pass awq --pass quantize-weights --set quantize-weights.bits=4`,
     )
     .action(async (file: string, flags: OptFlags) => finish(await opt(file, flags)));
 }
@@ -52,10 +61,20 @@ async function opt(file: string, flags: OptFlags): Promise<number> {
   try {
     const results: PassResult[] = [];
     let current: Graph = graph;
-    for (const { pass, options } of chosen.passes) {
-      const result = await runChecked(pass, current, { options, selector: everyNode, seed: Number(flags.seed) });
+    const calibration = await samplesFor(graph, chosen.passes, flags);
+    let statistics: Statistics | undefined;
+    for (const [index, { pass, options }] of chosen.passes.entries()) {
+      const result = await runChecked(pass, current, {
+        options,
+        selector: everyNode,
+        seed: Number(flags.seed),
+        later: chosen.passes.slice(index + 1).map((step) => ({ ...step, selector: everyNode })),
+        calibration,
+        ...(statistics === undefined ? {} : { statistics }),
+      });
       results.push(result);
       current = result.graph;
+      statistics = result.statistics ?? statistics;
     }
     tell(current, chosen.passes.map(({ pass }) => pass), results, flags);
     return exitCodes.ok;
@@ -63,6 +82,24 @@ async function opt(file: string, flags: OptFlags): Promise<number> {
     if (error instanceof DiagnosticError) return reportFailure(error.diagnostics, flags.json === true);
     throw error;
   }
+}
+
+/** What passes that measure run on: the set that is named, or seeded random inputs; none where no pass asks. */
+async function samplesFor(graph: Graph, chosen: readonly ChosenPass[], flags: OptFlags): Promise<CalibrationData> {
+  const read = calibrationFrom({
+    ...(flags.calibration === undefined ? {} : { calibration: flags.calibration }),
+    calibrationSamples: flags.samples,
+  });
+  if (read === undefined) {
+    if (!chosen.some(({ pass }) => pass.needs.length > 0)) return [];
+    return Array.from(
+      { length: flags.samples },
+      (_, index) => selfTestInputs(graph, Number(flags.seed) + index + 1)[0],
+    );
+  }
+  const data = await read({ graph, assets: {} });
+  if (!data.ok) throw new DiagnosticError(data.diagnostics);
+  return data.value;
 }
 
 interface ChosenPass {
@@ -88,12 +125,24 @@ function choosePasses(
       }));
       return [];
     }
-    for (const { message, help } of readOptions(pass.options, given).faults) {
+    const options = optionsFor(name, given);
+    for (const { message, help } of readOptions(pass.options, options).faults) {
       faults.push(errorDiagnostic("Q0305", `Pass "${name}": ${message}`, help === undefined ? {} : { help }));
     }
-    return [{ pass, options: given }];
+    return [{ pass, options }];
   });
   return { passes: found, faults };
+}
+
+/** Settings of one pass: those that name it, `pass.option`, and those that name none. */
+function optionsFor(pass: string, given: Readonly<Record<string, Json>>): Readonly<Record<string, Json>> {
+  return Object.fromEntries(
+    Object.entries(given).flatMap(([key, value]) => {
+      const [first, option] = key.split(".");
+      if (option === undefined) return [[key, value]];
+      return first === pass ? [[option, value]] : [];
+    }),
+  );
 }
 
 function jsonOr(text: string): Json {

@@ -20,7 +20,7 @@ const calibrationWindow = 256;
 /** Reads the set once the model's inputs are known; undefined where none is named. */
 export function calibrationFrom(
   flags: CalibrationFlags,
-): ((imported: ImportedModel) => Promise<Outcome<CalibrationData>>) | undefined {
+): ((imported: Pick<ImportedModel, "graph" | "assets">) => Promise<Outcome<CalibrationData>>) | undefined {
   const { calibration } = flags;
   if (calibration === undefined) return undefined;
   return async ({ graph, assets }) => {

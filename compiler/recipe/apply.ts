@@ -14,9 +14,12 @@ import { printGraph } from "../ir/print.ts";
 import { typeRules } from "../ir/type_rules.ts";
 import { verify } from "../ir/verify.ts";
 import type { CalibrationData, Pass, PassResult } from "../rewrite/pass.ts";
+import { findRegions } from "../rewrite/region/find.ts";
+import type { Regions } from "../rewrite/region/region.ts";
 import type { Declined } from "../rewrite/rule.ts";
 import { matchesPattern } from "../rewrite/selector.ts";
 import type { Statistics } from "../rewrite/statistics.ts";
+import { preparation } from "../../passes/mod.ts";
 import { passOf, resolveRecipe } from "./resolve.ts";
 import type { Recipe, RecipeStep } from "./schema.ts";
 
@@ -41,6 +44,8 @@ export interface PassLog {
 export interface Applied {
   readonly graph: Graph;
   readonly log: readonly PassLog[];
+  /** The regions of the graph as the recipe's own passes met it: after those that prepare. */
+  readonly regions: Regions;
   /** The recipe with every pass and option stated. Applying it again gives the same graph. */
   readonly recipe: Recipe;
 }
@@ -58,8 +63,10 @@ export async function applyRecipe(graph: Graph, recipe: Recipe, options: ApplyOp
   const log: PassLog[] = [];
   let current = graph;
   let statistics: Statistics | undefined;
+  let regions: Regions | undefined;
   for (const [index, step] of steps.entries()) {
     const pass = passOf(step);
+    if (!preparation.includes(pass)) regions ??= findRegions(current);
     const refusal = wrongLevel(pass, current, step);
     if (refusal !== undefined) return failure(refusal);
     const report = (fraction: number) =>
@@ -84,7 +91,10 @@ export async function applyRecipe(graph: Graph, recipe: Recipe, options: ApplyOp
     }
   }
   options.onProgress?.({ pass: "", fraction: 1 });
-  return success({ graph: current, log, recipe: resolved.value }, resolved.diagnostics);
+  return success(
+    { graph: current, log, regions: regions ?? findRegions(current), recipe: resolved.value },
+    resolved.diagnostics,
+  );
 }
 
 /** Runs one pass and verifies what it gives. Throws InvariantError when that is not a graph of the pass's level. */

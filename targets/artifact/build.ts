@@ -8,6 +8,7 @@ import type { ArtifactFile } from "../target.ts";
 import { bundleLoaders, declarationText, runtimeCode } from "./bundle.ts";
 import { binaryFile, fileBytes, jsonFile, sha256, textFile } from "./files.ts";
 import { manifestOf } from "./manifest.ts";
+import type { Regions } from "../../compiler/rewrite/region/region.ts";
 import { makeReport, type Report } from "./report.ts";
 import { reportHtml } from "./report_html.ts";
 import { weightsFile } from "./weights.ts";
@@ -20,6 +21,7 @@ export interface ArtifactFacts {
   readonly source: string;
   readonly recipe: Recipe;
   readonly passes: readonly PassLog[];
+  readonly regions: Regions;
   readonly diagnostics: readonly Diagnostic[];
   readonly metadata: Readonly<Record<string, unknown>>;
   /** Files of the source model that go along as they are. */
@@ -60,6 +62,7 @@ export async function buildArtifact(emitted: EmittedModel, facts: ArtifactFacts)
     source: facts.source,
     recipe: facts.recipe.name,
     passes: facts.passes,
+    regions: facts.regions,
     diagnostics: facts.diagnostics,
     codeBytes: Object.fromEntries(
       kernels.filter(({ path }) => code.has(path)).map((file) => [file.path, fileBytes(file)]),

@@ -4,6 +4,8 @@ import type { Diagnostic } from "../../compiler/diagnostics.ts";
 import { typeOf } from "../../compiler/ir/graph.ts";
 import { printType } from "../../compiler/ir/types.ts";
 import type { PassLog } from "../../compiler/recipe/apply.ts";
+import type { Regions } from "../../compiler/rewrite/region/region.ts";
+import { nodeLabel } from "../../compiler/rewrite/rule.ts";
 import type { EmittedModel, EmittedTarget } from "../emit.ts";
 import type { MemoryReport } from "../target.ts";
 import { type Sizes, sizesOf } from "./sizes.ts";
@@ -23,6 +25,16 @@ export interface TargetReport {
   readonly nodes: readonly NodeRow[];
 }
 
+/** A set of channels that transforms work on, or a place that looked like one and why it is none. */
+export interface RegionRow {
+  readonly kind: string;
+  readonly name: string;
+  readonly channels?: number;
+  /** Source names of the nodes that read the channels. */
+  readonly readers?: readonly string[];
+  readonly declined?: string;
+}
+
 export interface Report {
   readonly name: string;
   readonly source: string;
@@ -32,6 +44,7 @@ export interface Report {
   readonly code: { readonly bytes: Readonly<Record<string, number>>; readonly runtimeBytes: number };
   readonly targets: readonly TargetReport[];
   readonly passes: readonly PassLog[];
+  readonly regions: readonly RegionRow[];
   readonly diagnostics: readonly Diagnostic[];
 }
 
@@ -40,6 +53,7 @@ export interface ReportFacts {
   readonly source: string;
   readonly recipe: string;
   readonly passes: readonly PassLog[];
+  readonly regions: Regions;
   readonly diagnostics: readonly Diagnostic[];
   /** Bytes of each file of code, by path. */
   readonly codeBytes: Readonly<Record<string, number>>;
@@ -55,6 +69,7 @@ export function makeReport(emitted: EmittedModel, facts: ReportFacts): Report {
     code: { bytes: facts.codeBytes, runtimeBytes: facts.runtimeBytes },
     targets: emitted.targets.map(targetReport),
     passes: facts.passes,
+    regions: regionRows(facts.regions),
     diagnostics: facts.diagnostics,
   };
 }
@@ -71,4 +86,18 @@ function targetReport({ target, graph, rows, memory }: EmittedTarget): TargetRep
       weightBytes: row.weightBytes,
     })),
   };
+}
+
+/** Regions in the graph's order, the residual stream, then what was declined. */
+export function regionRows({ regions, residual, declined }: Regions): readonly RegionRow[] {
+  return [
+    ...regions.map(({ kind, name, channels, sinks }) => ({
+      kind,
+      name,
+      channels,
+      readers: [...new Set(sinks.map(({ node }) => nodeLabel(node)))],
+    })),
+    ...(residual === undefined ? [] : [{ kind: "residual", name: "residual stream", channels: residual.channels }]),
+    ...declined.map(({ kind, name, reason }) => ({ kind, name, declined: reason })),
+  ];
 }

@@ -51,6 +51,7 @@ ${facts(report)}
 ${formats(report)}
 ${diagnostics(report)}
 ${passes(report)}
+${regions(report)}
 ${report.targets.map((target) => nodes(target) + memory(target)).join("\n")}
 </html>
 `;
@@ -107,6 +108,19 @@ function passes(report: Report): string {
   ]);
   const head = ["Pass", "Changes", "Applied", "Declined", "Reasons"];
   return `<h2>Passes</h2>${table(head, rows, [2, 3])}`;
+}
+
+function regions(report: Report): string {
+  if (report.regions.length === 0) return "";
+  const rows = report.regions.map(({ kind, name, channels, readers, declined }) => [
+    `<code>${escape(kind)}</code>`,
+    `<code>${escape(name)}</code>`,
+    channels === undefined ? "" : String(channels),
+    escape(declined === undefined ? (readers ?? []).join(", ") : `none: ${declined}`),
+  ]);
+  return `<h2>Regions</h2>
+<p class="dim">Channels that scales, shifts and rotations may change at all their writers and readers together.</p>
+<details><summary>show ${rows.length}</summary>${table(["Kind", "At", "Channels", "Readers"], rows, [2])}</details>`;
 }
 
 function declines(list: Report["passes"][number]["declined"]): string {

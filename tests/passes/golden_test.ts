@@ -2,7 +2,7 @@
  * Golden rewrites: each file of tests/golden/PASS/ holds a graph and what the pass makes of it. The first line names the
  * pass and its options, the part up to `; after` is the input, the rest is the result with the refusals as comments.
  * Where the second line is `; samples N`, the pass gets N random samples of the inputs, and the statistics of a calibrate
- * pass over them.
+ * pass over them; `; later NAME {options}` are passes that it hears of as those after it.
  */
 
 import assert from "node:assert/strict";
@@ -13,6 +13,7 @@ import { printGraph } from "../../compiler/ir/print.ts";
 import { verify } from "../../compiler/ir/verify.ts";
 import type { Json } from "../../compiler/rewrite/options.ts";
 import { type Pass, type PassContext, type PassResult, plainContext } from "../../compiler/rewrite/pass.ts";
+import { everyNode } from "../../compiler/rewrite/selector.ts";
 import { calibrate } from "../../passes/calibrate/calibrate.ts";
 import { completion, passes, preparation } from "../../passes/mod.ts";
 import { encodeMigrated } from "../../passes/migrate/encode_migrated.ts";
@@ -26,6 +27,13 @@ import { quantizeWeights } from "../../passes/quantize/quantize_weights.ts";
 import { absorbBias } from "../../passes/transform/absorb_bias.ts";
 import { equalize } from "../../passes/transform/equalize.ts";
 import { rotate } from "../../passes/transform/rotate.ts";
+import { awq } from "../../passes/transform/awq.ts";
+import { centerResidual } from "../../passes/transform/center_residual.ts";
+import { foldNormGain } from "../../passes/transform/fold_norm_gain.ts";
+import { permute } from "../../passes/transform/permute.ts";
+import { shift } from "../../passes/transform/shift.ts";
+import { smooth } from "../../passes/transform/smooth.ts";
+import { smoothKeys } from "../../passes/transform/smooth_keys.ts";
 import { assertGolden, goldenFiles, goldenPath, readGolden } from "../support/golden.ts";
 import { randomTensor } from "../support/random_tensor.ts";
 
@@ -42,6 +50,8 @@ interface Header {
   readonly samples: number;
   /** Passes to run first, on the graph that the samples were measured on. */
   readonly before: readonly PassCall[];
+  /** Passes that the pass hears of as those after it. */
+  readonly later: readonly PassCall[];
 }
 
 interface PassCall {
@@ -49,14 +59,14 @@ interface PassCall {
   readonly options: Record<string, Json>;
 }
 
-/** Reads `; pass NAME {options}` from the first line, `; samples N` and `; before NAME {options}` from those after it. */
+/** Reads `; pass NAME {options}` from the first line, `; samples N`, `; before` and `; later` from those after it. */
 function header(text: string, place: string): Header {
   const lines = text.split("\n");
   const [call] = calls("pass", lines.slice(0, 1));
   assert.ok(call !== undefined, `${place} does not begin with "; pass NAME"`);
   const comments = lines.slice(1, lines.findIndex((line) => !line.startsWith(";")));
   const samples = comments.map((line) => /^; samples (\d+)$/.exec(line)?.[1]).find((count) => count !== undefined);
-  return { ...call, samples: Number(samples ?? 0), before: calls("before", comments) };
+  return { ...call, samples: Number(samples ?? 0), before: calls("before", comments), later: calls("later", comments) };
 }
 
 function calls(word: string, lines: readonly string[]): readonly PassCall[] {
@@ -82,8 +92,13 @@ function randomSamples(graph: Graph, count: number): NonNullable<PassContext["ca
     })));
 }
 
-async function contextOf(graph: Graph, { options, samples }: Header): Promise<PassContext> {
-  const context = { ...plainContext(options), seed: 3 };
+async function contextOf(graph: Graph, { options, samples, later }: Header, place: string): Promise<PassContext> {
+  const steps = later.map((call) => ({
+    pass: passNamed(call.name, place),
+    options: call.options,
+    selector: everyNode,
+  }));
+  const context = { ...plainContext(options), seed: 3, later: steps };
   if (samples === 0) return context;
   const calibration = randomSamples(graph, samples);
   const { statistics } = await calibrate.run(graph, { ...plainContext(), calibration });
@@ -95,7 +110,7 @@ async function rewritten(place: string, text: string): Promise<PassResult> {
   const parsed = parseGraph(text);
   assert.ok(parsed.ok, `${place}: ${parsed.diagnostics.map(formatDiagnostic).join("\n")}`);
   assert.deepEqual(verify(parsed.value), [], `${place}: the input`);
-  const context = await contextOf(parsed.value, head);
+  const context = await contextOf(parsed.value, head, place);
   let graph = parsed.value;
   for (const { name, options } of head.before) {
     graph = (await passNamed(name, place).run(graph, { ...context, options })).graph;
@@ -143,6 +158,13 @@ const withGoldens = [
   equalize,
   absorbBias,
   correctBias,
+  centerResidual,
+  foldNormGain,
+  shift,
+  smooth,
+  awq,
+  smoothKeys,
+  permute,
 ];
 
 Deno.test("every pass that rewrites locally has golden files", () => {

@@ -25,6 +25,7 @@ export async function artifactOf(graph: Graph, targets: readonly Target[] = [was
     source: "qir",
     recipe,
     passes: [],
+    regions: { regions: [], declined: [] },
     diagnostics: [],
     metadata: {},
     assets: {},
