@@ -1,7 +1,8 @@
 /** Models through the whole compile path, in this process. */
 
 import { formatDiagnostic, type Outcome } from "../../compiler/diagnostics.ts";
-import { type Prepared, prepareImported, prepareModel, type PrepareOptions } from "../../compiler/driver.ts";
+import { prepareImported, prepareModel, type PrepareOptions } from "../../compiler/driver.ts";
+import type { Graph } from "../../compiler/ir/graph.ts";
 import { importOnnxBytes } from "../../compiler/import/onnx/import_onnx.ts";
 import type { InputTensor, Model, OutputTensor } from "../../runtime/api.ts";
 import { createModel } from "../../runtime/wasm/model.ts";
@@ -9,7 +10,7 @@ import { noFiles } from "../../targets/plan/base_spec.ts";
 import type { WasmVariant } from "../../targets/wasm/kernel.ts";
 import { mathLibrary } from "../../targets/wasm/math/library.ts";
 import { assemble, moduleText } from "../../targets/wasm/module.ts";
-import { lowerWasm } from "../../targets/wasm/program.ts";
+import { type KernelChoice, lowerWasm } from "../../targets/wasm/program.ts";
 import { modelSpec } from "../../targets/wasm/spec.ts";
 import { wasmKernels } from "../../targets/wasm/target.ts";
 
@@ -36,16 +37,21 @@ export async function compileBytes(
   variant: WasmVariant = "relaxed",
 ): Promise<CompiledModel> {
   const imported = valueOf(importOnnxBytes(bytes, { bind: {} }));
-  return await open(valueOf(await prepareImported(imported, options)), variant);
+  return await openGraph(valueOf(await prepareImported(imported, options)).graph, variant);
 }
 
 /** Compiles a model file. */
 export async function compileFile(options: PrepareOptions, variant: WasmVariant = "relaxed"): Promise<CompiledModel> {
-  return await open(valueOf(await prepareModel(options)), variant);
+  return await openGraph(valueOf(await prepareModel(options)).graph, variant);
 }
 
-async function open({ graph }: Prepared, variant: WasmVariant): Promise<CompiledModel> {
-  const program = lowerWasm(graph, wasmKernels);
+/** A graph as it is, by the kernels that `choice` picks. */
+export async function openGraph(
+  graph: Graph,
+  variant: WasmVariant,
+  choice: KernelChoice = wasmKernels,
+): Promise<CompiledModel> {
+  const program = lowerWasm(graph, choice);
   const memory = new WebAssembly.Memory({ initial: program.memory.pages });
   for (const { offset, bytes } of program.weights) {
     new Uint8Array(memory.buffer, program.memory.weightsBase + offset, bytes.byteLength).set(bytes);

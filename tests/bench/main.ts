@@ -15,6 +15,7 @@ import { benchLinear } from "./linear.ts";
 import { benchPeaks } from "./peaks.ts";
 import { benchRecognizer } from "./recognizer.ts";
 import { benchWebgpu } from "./webgpu.ts";
+import { benchRows } from "./rows.ts";
 import { type PartResult, printPart, replaceBlock } from "./report.ts";
 
 type Part = (rounds: number, show: (stage: string) => void) => Promise<PartResult>;
@@ -22,6 +23,7 @@ type Part = (rounds: number, show: (stage: string) => void) => Promise<PartResul
 const parts: Readonly<Record<string, Part>> = {
   peaks: benchPeaks,
   linear: benchLinear,
+  rows: benchRows,
   recognizer: benchRecognizer,
   "language-model": benchLanguageModel,
   webgpu: benchWebgpu,

@@ -1,12 +1,13 @@
 /**
- * Rows of a norm over the last axis: moments in float64, the row's scale (and mean) rounded to float32 once, then every
- * entry in float32. What follows the norm runs on the entries before they are stored, so a norm may end in codes.
+ * Rows of a norm over the last axis: moments in float64 over terms of float32, the row's scale (and mean) rounded to
+ * float32 once, then every entry in float32. What follows the norm runs on the entries before they are stored, so a norm may end in codes.
  */
 
 import type { OpAttributes } from "../../../compiler/ir/node.ts";
 import type { Finish } from "../dot/finish.ts";
 import type { RowSpace } from "../dot/rows.ts";
 import { extentText } from "../dot/rows.ts";
+import { shuffleWords } from "../attention/options.ts";
 import { advance, constant, countedLoop, get, type Lines, load, op, set, sum, times, whileLoop } from "../text.ts";
 
 export interface NormPlan {
@@ -20,8 +21,8 @@ export interface NormPlan {
   readonly finish: Finish;
 }
 
-/** Entries of the widest panel: four vectors are in flight. */
-export const widestPanel = 16;
+/** Entries of the widest panel: eight vectors are in flight. */
+export const widestPanel = 32;
 
 const zeros = "(v128.const f64x2 0 0)";
 
@@ -45,76 +46,63 @@ export function normBody(plan: NormPlan): Lines {
 /** Leaves 1 / √(mean square + ε) in all lanes of `$v_scale`, and the mean of a layer norm in `$v_mean`. */
 function moments({ kind, epsilon, width }: NormPlan): Lines {
   const isLayer = kind === "layer";
-  const total = (name: string): string =>
-    op("f64.add", op("f64x2.extract_lane 0", get(name)), op("f64x2.extract_lane 1", get(name)));
-  const mean = (name: string): string => op("f64.div", total(name), `(f64.const ${width})`);
-  const square = (half: string): string => op("f64x2.mul", half, half);
+  const mean = (name: string): string => {
+    const total = op("f64.add", op("f64x2.extract_lane 0", get(name)), op("f64x2.extract_lane 1", get(name)));
+    return op("f64.div", total, `(f64.const ${width})`);
+  };
+  const everyLane = (value: string): string => op("f32x4.splat", op("f32.demote_f64", value));
+  const square = (x: string): Lines => [
+    set("v_term", isLayer ? op("f32x4.sub", x, get("v_mean")) : x),
+    set("v_term", op("f32x4.mul", get("v_term"), get("v_term"))),
+  ];
+  const root = op("f64.sqrt", op("f64.add", mean("v_square"), `(f64.const ${epsilon})`));
   return [
-    ...(isLayer
-      ? [
-        ...addUp(width, "sum", (half) => half),
-        set("v_middle", op("f64x2.splat", mean("v_sum"))),
-        set("v_mean", op("f32x4.splat", op("f32.demote_f64", mean("v_sum")))),
-      ]
-      : []),
-    ...addUp(width, "square", (half, single) => {
-      if (!isLayer) return { terms: [set("v_term", half)], value: square(get("v_term")) };
-      const middle = single ? op("f64x2.replace_lane 1", get("v_middle"), "(f64.const 0)") : get("v_middle");
-      return { terms: [set("v_term", op("f64x2.sub", half, middle))], value: square(get("v_term")) };
-    }),
-    set(
-      "v_scale",
-      op(
-        "f32x4.splat",
-        op(
-          "f32.demote_f64",
-          op(
-            "f64.div",
-            "(f64.const 1)",
-            op("f64.sqrt", op("f64.add", mean("v_square"), `(f64.const ${epsilon})`)),
-          ),
-        ),
-      ),
-    ),
+    ...(isLayer ? [...addUp(width, "sum", (x) => [set("v_term", x)]), set("v_mean", everyLane(mean("v_sum")))] : []),
+    ...addUp(width, "square", square),
+    set("v_scale", everyLane(op("f64.div", "(f64.const 1)", root))),
   ];
 }
 
-/** What one half of a vector, as f64x2, adds to a sum; `single` when its second lane is 0 for want of an entry. */
-type Term = (half: string, single: boolean) => string | { readonly terms: Lines; readonly value: string };
+/** Vectors whose terms are added in float32 before they join the sum in float64. */
+const gathered = 4;
 
-/** Sums `term` over the row in float64, in `$v_<name>`: four sums in turn hide the latency of the additions. */
-function addUp(width: number, name: string, term: Term): Lines {
-  const target = (index: number): string => `v_${name}${index === 0 ? "" : `_${index}`}`;
-  const addTo = (index: number, half: string, single: boolean): Lines => {
-    const added = term(half, single);
-    const { terms, value } = typeof added === "string" ? { terms: [], value: added } : added;
-    return [...terms, set(target(index), op("f64x2.add", get(target(index)), value))];
-  };
-  const wide = (text: string): string => op("f64x2.promote_low_f32x4", text);
-  const high = op(
-    `i8x16.shuffle ${[8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15].join(" ")}`,
-    get("v_x"),
-    get("v_x"),
-  );
-  const whole = (vectors: number): Lines =>
-    Array.from({ length: vectors }, (_, vector): Lines => [
-      set("v_x", load("v128.load", get("at"), 16 * vector)),
-      ...addTo(2 * vector, wide(get("v_x")), false),
-      ...addTo(2 * vector + 1, wide(high), false),
-    ]).flat();
-  const [pairs, rest] = [Math.floor(width / 8), width % 8];
-  const tail = rest % 4;
+/**
+ * Sums the terms of a row in `$v_<name>`, as two halves: four vectors at a time in float32, then in float64. `term` leaves
+ * what a vector adds in `$v_term`; entries past the row are kept out of it.
+ */
+function addUp(width: number, name: string, term: (x: string) => Lines): Lines {
+  const sumName = `v_${name}`;
+  const whole = (vectors: number): Lines => [
+    ...Array.from({ length: vectors }, (_, vector): Lines => [
+      ...term(load("v128.load", get("at"), 16 * vector)),
+      set("v_terms", vector === 0 ? get("v_term") : op("f32x4.add", get("v_terms"), get("v_term"))),
+    ]).flat(),
+    ...joinHalves(sumName, "v_terms"),
+  ];
+  const [turns, rest] = [Math.floor(width / (4 * gathered)), width % (4 * gathered)];
+  const [vectors, tail] = [Math.floor(rest / 4), rest % 4];
+  const mask = `(v128.const i32x4 ${[0, 1, 2, 3].map((lane) => (lane < tail ? -1 : 0)).join(" ")})`;
   return [
-    ...[0, 1, 2, 3].map((index) => set(target(index), zeros)),
+    set(sumName, zeros),
+    set(`${sumName}_high`, zeros),
     set("at", get("x_row")),
-    ...(pairs === 0 ? [] : countedLoop(`${name}s`, "turn", pairs, [...whole(2), advance("at", 32)])),
-    ...(rest >= 4 ? [...whole(1), advance("at", 16)] : []),
-    ...(tail >= 2 ? [...addTo(0, wide(load("v128.load64_zero", get("at"))), false)] : []),
-    ...(tail % 2 === 1 ? [...addTo(1, wide(load("v128.load32_zero", get("at"), tail === 3 ? 8 : 0)), true)] : []),
-    set(
-      target(0),
-      op("f64x2.add", op("f64x2.add", get(target(0)), get(target(1))), op("f64x2.add", get(target(2)), get(target(3)))),
-    ),
+    ...(turns === 0 ? [] : countedLoop(`${name}s`, "turn", turns, [...whole(gathered), advance("at", 16 * gathered)])),
+    ...(vectors === 0 ? [] : [...whole(vectors), advance("at", 16 * vectors)]),
+    ...(tail === 0 ? [] : [
+      ...term(load("v128.load", get("at"))),
+      set("v_terms", op("v128.and", get("v_term"), mask)),
+      ...joinHalves(sumName, "v_terms"),
+    ]),
+    set(sumName, op("f64x2.add", get(sumName), get(`${sumName}_high`))),
+  ];
+}
+
+/** Adds the four lanes of a float32 vector to two float64 sums, so that neither waits for the other. */
+function joinHalves(total: string, terms: string): Lines {
+  const wide = (text: string): string => op("f64x2.promote_low_f32x4", text);
+  return [
+    set(total, op("f64x2.add", get(total), wide(get(terms)))),
+    set(`${total}_high`, op("f64x2.add", get(`${total}_high`), wide(shuffleWords([2, 3, 2, 3], terms, terms)))),
   ];
 }
 

@@ -63,13 +63,15 @@ interface Exact {
 }
 
 /**
- * The kernel rounds the scale, the mean, the difference, two products and a sum: each errs by 2^-24 of what it rounds.
- * The evaluator rounds once. So an entry errs by 4 roundings of the scaled difference, one of the mean at that scale, one
- * of the bias' sum, and a product more where factors follow.
+ * In units of 2^-24. Terms of the square are rounded by the difference (twice in the square) and the product, and four are
+ * added by three sums: 6, of which the root keeps 3; the scale, the difference, two products: 7 of the scaled difference.
+ * Terms of the mean are added by three sums and the mean rounded: 4 of the mean magnitude at that scale. The sum with the
+ * bias: 1. The evaluator rounds once; a factor behind the norm rounds on both sides.
  */
 function exactRow(of: Case, built: Built, row: number): readonly Exact[] {
   const values = Array.from(built.x.data.subarray(row * of.width, (row + 1) * of.width));
   const mean = of.kind === "layer" ? values.reduce((a, b) => a + b, 0) / of.width : 0;
+  const magnitude = of.kind === "layer" ? values.reduce((a, b) => a + Math.abs(b), 0) / of.width : 0;
   const square = values.reduce((total, value) => total + (value - mean) ** 2, 0) / of.width;
   const scale = 1 / Math.sqrt(square + 1e-5);
   return values.map((value, column) => {
@@ -77,7 +79,7 @@ function exactRow(of: Case, built: Built, row: number): readonly Exact[] {
     const shift = built.affine.at(1)?.data[column] ?? 0;
     const factor = built.factors?.data[column] ?? 1;
     const product = (value - mean) * scale * gain;
-    const reach = 5 * Math.abs(product) + Math.abs(mean * scale * gain) + Math.abs(product + shift);
+    const reach = 7 * Math.abs(product) + 4 * magnitude * Math.abs(scale * gain) + Math.abs(product + shift);
     const exact = (product + shift) * factor;
     // Second-order terms are below a thousandth of the first ones.
     return { value: exact, bound: 1.001 * 2 ** -24 * (reach * Math.abs(factor) + 2 * Math.abs(exact)) };
