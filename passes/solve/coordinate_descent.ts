@@ -8,12 +8,12 @@
  * Source: Behdin et al. 2023 (QuantEase), arXiv 2309.01885.
  */
 
-import { addProduct, part, rowMajor } from "../../compiler/numeric/dense/product.ts";
+import { addProduct, part } from "../../compiler/numeric/dense/product.ts";
 import { type Matrix, viewOf, zeroMatrix } from "../../compiler/numeric/linalg.ts";
-import type { ColumnGrid } from "./gptq.ts";
+import { type ColumnGrid, columnRun } from "./gptq.ts";
 
 /** Columns whose changes reach the other columns together. Changes speed, not results beyond rounding. */
-const lazyBlock = 128;
+const lazyBlock = 64;
 
 /**
  * Improves `start` (on the grid) against `hessian` in `sweeps` passes over the columns. Columns with a zero on the
@@ -29,58 +29,46 @@ export function coordinateDescent(
   const { rows, columns } = weights;
   const current = { rows, columns, entries: start.entries.slice() };
   const gradient = residualProduct(weights, current, hessian);
-  const changes = new Float64Array(rows * lazyBlock);
   for (let sweep = 0; sweep < sweeps; sweep++) {
     for (let from = 0; from < columns; from += lazyBlock) {
       const to = Math.min(columns, from + lazyBlock);
-      if (!descendBlock(current, gradient, hessian, grid, from, to, changes)) continue;
-      const spread = part(rowMajor(changes, rows, lazyBlock), 0, rows, 0, to - from);
-      for (const [left, right] of [[0, from], [to, columns]]) {
-        const others = part(viewOf(hessian), from, to, left, right);
-        addProduct(part(viewOf(gradient), 0, rows, left, right), spread, others, { gain: -1, precision: "f64" });
-      }
+      const changes = descendBlock(current, columnRun(gradient, from, to), hessian, grid, from);
+      const others = part(viewOf(hessian), from, to, 0, columns);
+      addProduct(viewOf(gradient), viewOf(changes), others, { gain: -1, precision: "f64" });
     }
   }
   return current;
 }
 
 /**
- * One pass over the columns [from, to). Their own gradients follow at once; `changes` [rows, lazyBlock] takes what each
- * weight has moved by. Whether any has.
+ * One pass over the columns from `from` on whose gradient [rows, columns of the block] is given; it follows every change at
+ * once. What each weight has moved by.
  */
-function descendBlock(
-  current: Matrix,
-  gradient: Matrix,
-  hessian: Matrix,
-  grid: ColumnGrid,
-  from: number,
-  to: number,
-  changes: Float64Array,
-): boolean {
+function descendBlock(current: Matrix, gradient: Matrix, hessian: Matrix, grid: ColumnGrid, from: number): Matrix {
   const { rows, columns } = current;
+  const width = gradient.columns;
+  const changes = zeroMatrix(rows, width);
   const values = new Float64Array(rows);
   const rounded = new Float64Array(rows);
-  let moved = false;
-  changes.fill(0);
-  for (let j = from; j < to; j++) {
-    const curvature = hessian.entries[j * columns + j];
+  for (let j = 0; j < width; j++) {
+    const column = from + j;
+    const factors = hessian.entries.subarray(column * columns + from, column * columns + from + width);
+    const curvature = factors[j];
     if (!(curvature > 0)) continue;
     for (let row = 0; row < rows; row++) {
-      const place = row * columns + j;
-      values[row] = current.entries[place] + gradient.entries[place] / curvature;
+      values[row] = current.entries[row * columns + column] + gradient.entries[row * width + j] / curvature;
     }
-    grid.round(j, values, rounded);
+    grid.round(column, values, rounded);
     for (let row = 0; row < rows; row++) {
-      const place = row * columns;
-      const change = rounded[row] - current.entries[place + j];
+      const place = row * columns + column;
+      const change = rounded[row] - current.entries[place];
       if (change === 0) continue;
-      moved = true;
-      current.entries[place + j] = rounded[row];
-      changes[row * lazyBlock + j - from] = change;
-      for (let k = from; k < to; k++) gradient.entries[place + k] -= change * hessian.entries[j * columns + k];
+      current.entries[place] = rounded[row];
+      changes.entries[row * width + j] = change;
+      for (let k = 0; k < width; k++) gradient.entries[row * width + k] -= change * factors[k];
     }
   }
-  return moved;
+  return changes;
 }
 
 /** (W - Ŵ) S. */

@@ -10,7 +10,7 @@
  * same sweep (LDLQ is the same recursion, Chee et al. 2023).
  */
 
-import { addProduct, part, rowMajor } from "../../compiler/numeric/dense/product.ts";
+import { addProduct, part } from "../../compiler/numeric/dense/product.ts";
 import { inverseUpperFactor, type Matrix, viewOf, zeroMatrix } from "../../compiler/numeric/linalg.ts";
 
 /** The inner quantizer of a sweep. */
@@ -40,7 +40,7 @@ export interface GptqOptions {
   readonly lazyBlock: number;
 }
 
-export const defaultGptq: GptqOptions = { damping: 0.01, activationOrder: true, lazyBlock: 128 };
+export const defaultGptq: GptqOptions = { damping: 0.01, activationOrder: true, lazyBlock: 32 };
 
 export interface GptqResult {
   /** The rounded weights, in the original column order. */
@@ -141,34 +141,34 @@ function sweep(
   const { rows, columns } = working;
   const values = new Float64Array(rows);
   const rounded = new Float64Array(rows);
-  const errors = new Float64Array(rows * lazyBlock);
   for (let start = 0; start < columns; start += lazyBlock) {
     const end = Math.min(columns, start + lazyBlock);
+    // Apart from the matrix, whose rows lie far from each other: the panel stays in the cache from column to column.
+    const panel = columnRun(working, start, end);
+    const errors = zeroMatrix(rows, end - start);
     for (let j = start; j < end; j++) {
       if (grid.runs !== undefined && j % grid.runs.extent === 0) {
-        grid.runs.fit(j, columnRun(working, j, Math.min(columns, j + grid.runs.extent)));
+        grid.runs.fit(j, columnRun(panel, j - start, Math.min(end, j + grid.runs.extent) - start));
       }
-      for (let row = 0; row < rows; row++) values[row] = working.entries[row * columns + j];
+      for (let row = 0; row < rows; row++) values[row] = panel.entries[row * panel.columns + j - start];
       grid.round(order[j], values, rounded);
       const pivot = 1 / upper.entries[j * columns + j];
+      const factors = upper.entries.subarray(j * columns + start, j * columns + end);
       for (let row = 0; row < rows; row++) {
         result.entries[row * columns + order[j]] = rounded[row];
         const error = (values[row] - rounded[row]) * pivot;
-        errors[row * lazyBlock + j - start] = error;
-        if (error === 0) continue;
-        const place = row * columns;
-        for (let k = j + 1; k < end; k++) working.entries[place + k] -= error * upper.entries[j * columns + k];
+        const place = row * panel.columns;
+        errors.entries[place + j - start] = error;
+        for (let k = j - start + 1; k < panel.columns; k++) panel.entries[place + k] -= error * factors[k];
       }
     }
-    const spread = part(rowMajor(errors, rows, lazyBlock), 0, rows, 0, end - start);
-    addProduct(part(viewOf(working), 0, rows, end, columns), spread, part(viewOf(upper), start, end, end, columns), {
-      gain: -1,
-      precision: "f64",
-    });
+    const later = part(viewOf(upper), start, end, end, columns);
+    addProduct(part(viewOf(working), 0, rows, end, columns), viewOf(errors), later, { gain: -1, precision: "f64" });
   }
 }
 
-function columnRun(matrix: Matrix, start: number, end: number): Matrix {
+/** Columns [start, end) as a matrix of their own. */
+export function columnRun(matrix: Matrix, start: number, end: number): Matrix {
   const run = zeroMatrix(matrix.rows, end - start);
   for (let row = 0; row < matrix.rows; row++) {
     const from = row * matrix.columns;

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import process from "node:process";
 import fc from "fast-check";
 import { roundHalfEven } from "../../compiler/numeric/element.ts";
 import { addProduct, rowMajor, transposed } from "../../compiler/numeric/dense/product.ts";
@@ -199,15 +200,17 @@ Deno.test("the asymmetric target brings the quantized layer on quantized inputs 
   );
 });
 
-Deno.test("GPTQ of a 2048 x 2048 layer from 4096 samples takes less than a minute", () => {
+Deno.test("GPTQ of a 2048 x 2048 layer from 4096 samples takes less than a minute of one core", () => {
   const extent = 2048;
-  const begin = performance.now();
+  // Processor time: tests run side by side, so the clock on the wall counts the others too.
+  const begin = process.cpuUsage();
   const hessian = zeroMatrix(extent, extent);
   addGram(hessian, normalArray(2 * extent * extent, 1), 2 * extent, 1 / extent);
   mirror(hessian);
   const weights = { rows: extent, columns: extent, entries: new Float64Array(normalArray(extent * extent, 2)) };
   const { damping } = gptq(weights, hessian, evenGrid(0.3));
   assert.equal(damping, defaultGptq.damping);
-  const seconds = (performance.now() - begin) / 1000;
+  const { user, system } = process.cpuUsage(begin);
+  const seconds = (user + system) / 1e6;
   assert.ok(seconds < 60, `${seconds} s`);
 });

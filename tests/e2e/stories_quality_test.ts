@@ -75,3 +75,36 @@ sharedTest("stories260k as-is writes the reference's text token by token", files
   await runner.dispose();
   assert.deepEqual(written, rest);
 });
+
+/**
+ * What the recipes must reach, in nats of divergence from the float model. The best figures of public tools on the same
+ * protocol are .0019, .100, .174 and .539 (docs/accuracy.md).
+ */
+const goals = [
+  {
+    name: "int8 with fixed steps, rotated",
+    recipe: "quarot-static",
+    kl: 0.0019,
+    overrides: ["quantize-weights.bits=8", "migrate-quant-step.bits=8"],
+  },
+  { name: "int4 weights per channel, int8 activations per token", recipe: "gptaq", kl: 0.1, overrides: [] },
+  {
+    name: "int4 weights and activations per token, rotated",
+    recipe: "quarot",
+    kl: 0.22,
+    overrides: ["quantize-weights.asymmetry=0.5"],
+  },
+  {
+    name: "int4 weights and activations with migrated steps",
+    recipe: "mergequant",
+    kl: 0.3,
+    overrides: ["quantize-weights.asymmetry=0.5"],
+  },
+] as const;
+
+for (const { name, recipe, kl, overrides } of goals) {
+  sharedTest(`stories260k by ${recipe}: ${name} stays within ${kl} nats of float`, files, async () => {
+    const measured = await evaluateStories(recipe, overrides);
+    assert.ok(measured.kl <= kl, `the divergence is ${measured.kl}`);
+  });
+}
