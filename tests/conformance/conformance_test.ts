@@ -2,15 +2,16 @@ import { deepEqual, equal, match, notEqual } from "node:assert/strict";
 import { parseGraph } from "../../compiler/ir/parse.ts";
 import { printGraph } from "../../compiler/ir/print.ts";
 import { isPlain, type PlainTensor, plainTensor, type Tensor } from "../../compiler/ir/tensor.ts";
-import { sharedTest } from "../support/models.ts";
+import { gpuTest } from "../support/gpu.ts";
+import { sharedFile, sharedTest } from "../support/models.ts";
 import { difference as differenceWithin, onnxTolerance, toleranceOf } from "./compare.ts";
 import { familyOf } from "./families.ts";
 import { ignored, ignoredReason } from "./ignored.ts";
 import { readCases } from "./node_case.ts";
 import { closingLine, failureList } from "./report.ts";
 import { prepareCase, runCase } from "./run_case.ts";
-import { runners } from "./runner.ts";
-import { runSuite } from "./suite.ts";
+import { gpuRunner, runners } from "./runner.ts";
+import { runSuite, sampleOf } from "./suite.ts";
 
 const archives = [
   "onnx-conformance-1.12/node.tar.gz",
@@ -29,6 +30,19 @@ for (const archive of archives) {
       console.log(closingLine(entries));
     },
   );
+}
+
+/** Shaders compile slowly on software rasterizers, so this is a sample; `deno task conformance` runs every test. */
+const mostOfFamily = 5;
+
+const found = archives.map(sharedFile);
+for (const [index, path] of found.entries()) {
+  if (path === undefined) continue;
+  await gpuTest(`node tests of every family of ${archives[index]} pass on WebGPU`, async () => {
+    const entries = await runSuite(sampleOf(await readCases(path), mostOfFamily), [gpuRunner]);
+    equal(failureList(entries), "");
+    console.log(closingLine(entries));
+  });
 }
 
 sharedTest(

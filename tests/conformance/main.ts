@@ -5,7 +5,7 @@ import cliProgress from "cli-progress";
 import { sharedFile } from "../support/models.ts";
 import { type NodeCase, readCases } from "./node_case.ts";
 import { closingLine, failureList, ignoredTable, resultTable } from "./report.ts";
-import { runners } from "./runner.ts";
+import { allRunners, type Runner } from "./runner.ts";
 import { runSuite, type SuiteEntry } from "./suite.ts";
 
 /** What is run when nothing is named. */
@@ -21,7 +21,7 @@ async function casesOf(path: string): Promise<readonly NodeCase[] | string> {
   }
 }
 
-async function runCases(cases: readonly NodeCase[]): Promise<readonly SuiteEntry[]> {
+async function runCases(cases: readonly NodeCase[], runners: readonly Runner[]): Promise<readonly SuiteEntry[]> {
   const bar = new cliProgress.SingleBar(
     { format: "{bar} {value} of {total} tests", stream: process.stderr, clearOnComplete: true, noTTYOutput: false },
     cliProgress.Presets.shades_classic,
@@ -48,6 +48,7 @@ async function main(paths: readonly string[]): Promise<number> {
     );
     return 2;
   }
+  const runners = await allRunners();
   const entries: SuiteEntry[] = [];
   for (const path of chosen) {
     const cases = await casesOf(path);
@@ -55,7 +56,7 @@ async function main(paths: readonly string[]): Promise<number> {
       console.error(cases);
       return 2;
     }
-    entries.push(...await runCases(cases));
+    entries.push(...await runCases(cases, runners));
   }
   const failures = failureList(entries);
   console.log(resultTable(entries, runners.map(({ name }) => name)));

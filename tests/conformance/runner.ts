@@ -5,6 +5,8 @@ import type { Graph } from "../../compiler/ir/graph.ts";
 import type { Tensor } from "../../compiler/ir/tensor.ts";
 import type { WasmVariant } from "../../targets/wasm/kernel.ts";
 import { runCompiled } from "../../targets/wasm/run_graph.ts";
+import { runOnGpu } from "../../targets/wgsl/run_graph.ts";
+import { gpuDevice } from "../../targets/wgsl/run_program.ts";
 
 /** Tensors by the names of the graph's inputs in, by those of its outputs out. */
 export interface Runner {
@@ -26,3 +28,11 @@ export const runners: readonly Runner[] = [
   wasm("wasm simd128", "simd128"),
   wasm("wasm relaxed", "relaxed"),
 ];
+
+/** WebGPU on this process's adapter (Mesa's software rasterizer where there is no GPU). */
+export const gpuRunner: Runner = { name: "wgsl", run: (graph, inputs) => runOnGpu(graph, inputs) };
+
+/** Every runner that this machine has. */
+export async function allRunners(): Promise<readonly Runner[]> {
+  return await gpuDevice() === undefined ? runners : [...runners, gpuRunner];
+}

@@ -1,5 +1,6 @@
 /** Runs node tests on runners and keeps what came out. */
 
+import { familyOf } from "./families.ts";
 import { ignoredReason } from "./ignored.ts";
 import type { NodeCase } from "./node_case.ts";
 import { runCase } from "./run_case.ts";
@@ -33,4 +34,16 @@ async function runEntry(nodeCase: NodeCase, runner: Runner): Promise<SuiteEntry>
   if (reason !== undefined) return { ...place, status: "ignored", reason };
   const result = await runCase(nodeCase, runner);
   return result.ok ? { ...place, status: "passed" } : { ...place, status: "failed", reason: result.reason };
+}
+
+/** At most `most` tests of every family, evenly spaced; those that are ignored are left out. */
+export function sampleOf(cases: readonly NodeCase[], most: number): readonly NodeCase[] {
+  const families = Map.groupBy(
+    cases.filter(({ name }) => ignoredReason(name) === undefined),
+    ({ name }) => familyOf(name),
+  );
+  return [...families.values()].flatMap((family) => {
+    const stride = Math.max(1, family.length / most);
+    return Array.from({ length: Math.min(most, family.length) }, (_, index) => family[Math.floor(index * stride)]);
+  });
 }
