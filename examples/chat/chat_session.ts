@@ -48,7 +48,8 @@ const prefillChunk = 128;
 export class ChatSession {
   readonly #model: LanguageModel;
   readonly #tokenizer: Tokenizer;
-  readonly #template: Template;
+  /** Models without a template go on with the text that they are given. */
+  readonly #template: Template | undefined;
   readonly #config: TokenizerFiles["config"];
   #held: number[] = [];
 
@@ -56,14 +57,15 @@ export class ChatSession {
     this.#model = model;
     this.#tokenizer = new Tokenizer(files.tokenizer, files.config);
     this.#config = files.config;
-    if (files.config.chat_template === undefined) {
-      throw new Error("The model's tokenizer_config.json has no chat_template");
-    }
-    this.#template = new Template(files.config.chat_template);
+    const template = files.config.chat_template;
+    this.#template = template === undefined ? undefined : new Template(template);
   }
 
   /** Token ids of a conversation, ready for the assistant's answer. */
   encode(messages: readonly ChatMessage[]): number[] {
+    if (this.#template === undefined) {
+      return this.#tokenizer.encode(messages.map(({ content }) => content).join(" "), { add_special_tokens: true }).ids;
+    }
     const text = this.#template.render({
       messages,
       add_generation_prompt: true,

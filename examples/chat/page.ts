@@ -1,20 +1,7 @@
 /** The chat page: loads the artifact under `model/`, then talks with it. */
 
+import { element, loadPageModel } from "../page_model.ts";
 import { type ChatMessage, ChatSession, greedy, type LanguageModel } from "./chat_session.ts";
-
-interface LoadOptions {
-  readonly onProgress: (progress: { readonly loaded: number; readonly total: number }) => void;
-}
-
-interface Artifact {
-  load(options: LoadOptions): Promise<LanguageModel & { readonly variant?: string }>;
-}
-
-function element<E extends HTMLElement>(id: string, kind: new () => E): E {
-  const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new Error(`The page has no ${id}`);
-  return found;
-}
 
 const log = element("log", HTMLElement);
 const form = element("form", HTMLFormElement);
@@ -23,8 +10,6 @@ const send = element("send", HTMLButtonElement);
 const stop = element("stop", HTMLButtonElement);
 const pace = element("pace", HTMLElement);
 const loading = element("loading", HTMLElement);
-const progress = element("progress", HTMLProgressElement);
-const progressLabel = element("progress-label", HTMLElement);
 
 function say(role: "user" | "assistant" | "error", text: string): HTMLElement {
   const message = document.createElement("p");
@@ -35,20 +20,10 @@ function say(role: "user" | "assistant" | "error", text: string): HTMLElement {
   return message;
 }
 
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`;
-}
-
 async function openChat(): Promise<ChatSession> {
-  const artifact: Artifact = await import(new URL("model/mod.js", document.baseURI).href);
   const json = async (file: string) => (await fetch(`model/${file}`)).json();
   const [tokenizer, config] = await Promise.all([json("tokenizer.json"), json("tokenizer_config.json")]);
-  const model = await artifact.load({
-    onProgress: ({ loaded, total }) => {
-      progress.value = total > 0 ? loaded / total : 0;
-      progressLabel.textContent = `Loading weights, ${megabytes(loaded)} of ${megabytes(total)}`;
-    },
-  });
+  const model = await loadPageModel<LanguageModel & { readonly target: string }>();
   return new ChatSession(model, { tokenizer, config });
 }
 
@@ -81,7 +56,6 @@ function setBusy(busy: boolean): void {
 async function main(): Promise<void> {
   const chat = await openChat();
   const messages: ChatMessage[] = [];
-  loading.hidden = true;
   form.hidden = false;
   setBusy(false);
   form.addEventListener("submit", (event) => {
@@ -104,5 +78,6 @@ async function main(): Promise<void> {
 
 main().catch((error: unknown) => {
   loading.hidden = true;
+  document.body.dataset.state = "failed";
   say("error", `Cannot load the model: ${error instanceof Error ? error.message : String(error)}`);
 });

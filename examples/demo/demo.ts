@@ -15,7 +15,8 @@ import { progressView } from "../../compiler/commands/progress.ts";
 import { floatTensor } from "../../compiler/ir/tensor.ts";
 import type { Model } from "../../runtime/api.ts";
 import { calibrationLines } from "./calibration_lines.ts";
-import { drawLine, lineHeight, readAlphabet, readBestPath, textWidth } from "./text_line.ts";
+import { lineHeight, readAlphabet, readBestPath } from "../ocr/recognizer.ts";
+import { drawLine, textWidth } from "./text_line.ts";
 
 const defaultText = "Quern grinds float models into low-bit code";
 const assets = join(

@@ -1,9 +1,8 @@
-/** Draws lines of text as the recognizer wants them, and reads its answers. */
+/** Draws lines of text as the recognizer wants them. */
 
 import { fileURLToPath } from "node:url";
 import { createCanvas, GlobalFonts } from "@napi-rs/canvas";
-
-export const lineHeight = 48;
+import { lineHeight, lineTensor } from "../ocr/recognizer.ts";
 
 const fontFolder = new URL("../../node_modules/dejavu-fonts-ttf/ttf/", import.meta.url);
 
@@ -60,34 +59,6 @@ export function drawLine(text: string, width: number, style: LineStyle = default
   context.textBaseline = "middle";
   context.fillText(text, margin, lineHeight / 2 + 1);
   const { data } = context.getImageData(0, 0, width, lineHeight);
-  const plane = width * lineHeight;
-  const pixels = new Float32Array(3 * plane);
-  for (let pixel = 0; pixel < plane; pixel++) {
-    for (let channel = 0; channel < 3; channel++) {
-      pixels[channel * plane + pixel] = data[4 * pixel + (2 - channel)] / 127.5 - 1;
-    }
-  }
+  const pixels = lineTensor(data, width);
   return { png: new Uint8Array(canvas.toBuffer("image/png")), pixels };
-}
-
-/** The recognizer's classes: blank, the characters of its key file, and the space. */
-export function readAlphabet(keys: string): readonly string[] {
-  return ["", ...keys.split("\n").map((key) => key.replace(/\r$/, "")).filter((key) => key !== ""), " "];
-}
-
-/** Best-path reading of connectionist temporal classification scores [steps, classes]: repeats merged, blanks dropped. */
-export function readBestPath(
-  scores: Float32Array,
-  alphabet: readonly string[],
-): { readonly text: string; readonly path: readonly number[] } {
-  const classes = alphabet.length;
-  const path = Array.from({ length: scores.length / classes }, (_, step) => {
-    let best = 0;
-    for (let index = 1; index < classes; index++) {
-      if (scores[step * classes + index] > scores[step * classes + best]) best = index;
-    }
-    return best;
-  });
-  const kept = path.filter((label, step) => label !== 0 && label !== path[step - 1]);
-  return { text: kept.map((label) => alphabet[label]).join(""), path };
 }

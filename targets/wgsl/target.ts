@@ -70,9 +70,10 @@ async function emit(graph: Graph, { onProgress, shared }: EmitOptions = {}): Pro
   };
 }
 
-/** Runs the self test on this process's GPU, where it has one. */
+/** Runs the self test on this process's GPU, where it has one: software would take minutes for a large model. */
 async function check(program: WgslProgram, selfTest: Uint8Array): Promise<readonly Diagnostic[]> {
-  if (await gpuDevice() === undefined) return [];
+  const adapter = await navigator.gpu?.requestAdapter();
+  if (!adapter || adapter.info.isFallbackAdapter || await gpuDevice() === undefined) return [];
   const { model } = await startProgram(program, () => Promise.resolve(selfTest));
   const result = await model.selfTest();
   model.dispose();

@@ -69,7 +69,6 @@ interface MixedModel {
 const mixed: readonly MixedModel[] = [
   { name: "vit-pgd", recipe: "w8a8-static", share: 1e-3 },
   { name: "vit-pgd", recipe: "w8a8-dynamic", share: 1e-3 },
-  { name: "dit-mnist", recipe: "w8a8-static", share: 1e-3 },
 ];
 
 for (const { name, recipe, share } of mixed) {

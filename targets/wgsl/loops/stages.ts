@@ -23,21 +23,21 @@ export interface Access {
 }
 
 /**
- * A program of independent loops, after variables that only read, becomes one space each; loops that do not meet in a
- * buffer share a stage. Any other program runs in one invocation.
+ * A program of independent loops and single stores (of static steps, say), after variables that only read, becomes one
+ * space each; those that do not meet in a buffer share a stage. Any other program runs in one invocation.
  */
 export function stagesOf(program: LoopProgram): readonly Stage[] {
   const split = program.body.findIndex((statement) => statement.kind !== "let");
   const lets = split < 0 ? program.body : program.body.slice(0, split);
-  const loops = split < 0 ? [] : program.body.slice(split);
+  const parts = split < 0 ? [] : program.body.slice(split);
   const { writes } = accessOf(program.body);
   const isFixed = [...accessOf(lets).reads].every((buffer) => !writes.has(buffer));
-  if (!isFixed || loops.length === 0 || !loops.every(isShared)) {
+  if (!isFixed || parts.length === 0 || !parts.every((part) => part.kind === "store" || isShared(part))) {
     return [{ spaces: [{ loops: [], body: program.body }] }];
   }
   const stages: { spaces: Space[] }[] = [];
-  for (const loop of loops.filter(isShared)) {
-    const space = spaceOf(loop, lets);
+  for (const part of parts) {
+    const space = isShared(part) ? spaceOf(part, lets) : { loops: [], body: [...lets, part] };
     const last = stages[stages.length - 1];
     if (last !== undefined && last.spaces.every((other) => !meet(accessOf(other.body), accessOf(space.body)))) {
       last.spaces.push(space);
