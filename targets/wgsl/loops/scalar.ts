@@ -147,6 +147,8 @@ function binaryText(operator: BinaryOperator, element: ElementType, x: string, y
       if (operator === "and" || operator === "or") return `(${x} ${infix} ${y})`;
       throw new InvariantError(`${operator} does not apply to bool`);
     case "f32":
+      // Drivers take x + 0 for x, but -0 + 0 is 0.
+      if (operator === "add" && y === "0f") return fitted(element, `plus_zero(${bare(x)})`);
       if (operator === "add" || operator === "sub" || operator === "mul") {
         return fitted(element, `(${x} ${infix} ${y})`);
       }

@@ -30,6 +30,10 @@ fn sign_f32(x: f32) -> f32 {
   return select(select(1f, -1f, x < 0f), x, x == 0f || is_nan(x));
 }
 
+fn plus_zero(x: f32) -> f32 {
+  return select(x, 0f, x == 0f);
+}
+
 fn copy_sign(magnitude: f32, x: f32) -> f32 {
   return bitcast<f32>((bitcast<u32>(magnitude) & 0x7fffffffu) | (bitcast<u32>(x) & 0x80000000u));
 }
