@@ -22,6 +22,8 @@ interface OurLinear {
 
 /** Recipes leave a model's last layer in float; here it is the only one. */
 const quantizeHead = "quantize-weights.head=quantize";
+/** The solver of a recipe wants calibration samples, which kernels do not see. */
+const plainlyRounded = ["solver=nearest", "sweeps=0", "asymmetry=0"].map((option) => `quantize-weights.${option}`);
 const perColumn = ["quantize-weights.granularity=channel", "quantize-weights.symmetric=true"];
 
 const ours: readonly OurLinear[] = [
@@ -48,6 +50,27 @@ const ours: readonly OurLinear[] = [
     options: { recipe: "w4", overrides: [quantizeHead] },
     peak: "float",
     form: "matmul.weights",
+  },
+  {
+    name: "int3 x int8, blocks of 32",
+    options: { recipe: "w4a8", overrides: [quantizeHead, "quantize-weights.bits=3"] },
+    peak: "integer",
+    form: "matmul.packed",
+  },
+  {
+    name: "two-level int4 x int8, blocks of 128",
+    options: {
+      recipe: "w4a8",
+      overrides: [quantizeHead, "quantize-weights.granularity=two-level", "quantize-weights.block=128"],
+    },
+    peak: "integer",
+    form: "matmul.packed",
+  },
+  {
+    name: "MXFP4 x MXFP4",
+    options: { recipe: "mxfp4", overrides: [quantizeHead, ...plainlyRounded] },
+    peak: "integer",
+    form: "matmul.packed",
   },
   { name: "f32 x f32 (as-is)", options: { recipe: "as-is" }, peak: "float", form: "matmul.f32" },
 ];
