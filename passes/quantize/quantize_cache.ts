@@ -6,7 +6,7 @@ import type { Node, NodeOf, ValueName } from "../../compiler/ir/node.ts";
 import { floatTensor, type PlainTensor, sizeOf } from "../../compiler/ir/tensor.ts";
 import { quantizedType } from "../../compiler/ir/types.ts";
 import { elementBytes } from "../../compiler/numeric/element.ts";
-import { formatBits } from "../../compiler/numeric/number_format.ts";
+import { codeElement } from "../../compiler/numeric/number_format.ts";
 import { perToken, type QuantScheme, stepShape } from "../../compiler/numeric/scheme.ts";
 import { sweep } from "../../compiler/rewrite/drive.ts";
 import { booleanOption, choiceOption, integerOption, nullable } from "../../compiler/rewrite/options.ts";
@@ -194,7 +194,7 @@ function touchesState(node: Node, state: string): boolean {
     node.attributes.state === state;
 }
 
-/** Bytes of all states before and after, codes counted at their width. */
+/** Bytes of all states before and after, as targets hold them: a byte or more a code. */
 function cacheBytes(before: Graph, after: Graph): { readonly bytesBefore: number; readonly bytesAfter: number } {
   const total = (graph: Graph) => graph.states.reduce((sum, state) => sum + stateBytes(state, graph), 0);
   return { bytesBefore: total(before), bytesAfter: total(after) };
@@ -205,5 +205,5 @@ function stateBytes({ type }: State, graph: Graph): number {
   if (type.encoding.kind === "plain") return sizeOf(shape) * elementBytes(type.element);
   const { scheme } = type.encoding;
   const steps = sizeOf(stepShape(scheme, shape));
-  return Math.ceil(sizeOf(shape) * formatBits(scheme.format) / 8) + steps * (scheme.zeroPoint ? 8 : 4);
+  return sizeOf(shape) * elementBytes(codeElement(scheme.format)) + steps * (scheme.zeroPoint ? 8 : 4);
 }

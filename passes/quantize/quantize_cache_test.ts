@@ -173,6 +173,6 @@ Deno.test("the report counts the bytes that the caches shrink by", async () => {
   const graph = randomDecoder({}, 1);
   const { metrics } = await quantizeCache.run(graph, plainContext({ bits: 4 }));
   const rows = graph.states.length * 32 * 2;
-  // A row of a head: 4 floats before; 4 nibbles, a step and a zero point after.
-  assert.deepEqual(metrics, { caches: 4, bytesBefore: rows * 16, bytesAfter: rows * (2 + 8) });
+  // A row of a head: 4 floats before; 4 bytes of codes, a step and a zero point after.
+  assert.deepEqual(metrics, { caches: 4, bytesBefore: rows * 16, bytesAfter: rows * (4 + 8) });
 });
