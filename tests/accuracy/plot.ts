@@ -19,18 +19,15 @@ export function accuracyPlot(model: AccuracyModel, results: Results): string | u
   const { document } = parseHTML("<html><body></body></html>");
   const isLanguage = model.kind === "language";
   const ours = points.filter(({ source }) => source === "Quern");
-  const crowded = (point: Point) =>
-    ours.some(({ bits, error }) =>
-      bits > point.bits && bits < point.bits + 1.5 && Math.abs(Math.log(error / point.error)) < 0.15
-    );
-  const label = { x: "bits", y: "error", text: "label" } as const;
+  const numbered = ours.map((point, index) => ({ ...point, label: String(index + 1) }));
+  const legend = ours.map(({ label }, index) => `${index + 1}  ${label}`).join("\n");
   const figure = Plot.plot({
     document,
-    width: 860,
+    width: 960,
     height: 460,
     marginTop: 30,
     marginLeft: 60,
-    marginRight: 190,
+    marginRight: 340,
     style: { background: "white", fontSize: "12px" },
     x: { label: "bits per weight on disk", grid: true, nice: true },
     y: {
@@ -42,9 +39,14 @@ export function accuracyPlot(model: AccuracyModel, results: Results): string | u
     symbol: { domain: ["Quern", "best public tool"], range: ["circle", "times"] },
     marks: [
       Plot.dot(points, { x: "bits", y: "error", stroke: "source", symbol: "source", r: 4, strokeWidth: 1.8 }),
-      Plot.text(ours.filter((point) => !crowded(point)), { ...label, textAnchor: "start", dx: 8 }),
-      Plot.text(ours.filter(crowded), { ...label, textAnchor: "end", dx: -8 }),
-      Plot.text(["○ Quern   × best public tool, drawn at our bits"], { frameAnchor: "top-right", dx: 180, dy: -14 }),
+      Plot.text(numbered, { x: "bits", y: "error", text: "label", textAnchor: "start", dx: 7 }),
+      Plot.text([`○ Quern   × best public tool, drawn at our bits\n\n${legend}`], {
+        frameAnchor: "top-right",
+        textAnchor: "start",
+        lineAnchor: "top",
+        dx: 24,
+        lineHeight: 1.35,
+      }),
     ],
   });
   figure.setAttribute("xmlns", "http://www.w3.org/2000/svg");
