@@ -6,6 +6,7 @@ import { compareCodes } from "../../compiler/evaluation/compare_codes.ts";
 import { runVariant } from "../../compiler/evaluation/run_variant.ts";
 import { evaluateGraph } from "../../compiler/ir/evaluate/mod.ts";
 import { GraphBuilder } from "../../compiler/ir/build.ts";
+import { binary, input, literal } from "../../compiler/ir/expression.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
 import { floatTensor, isPlain } from "../../compiler/ir/tensor.ts";
 import { tensorType } from "../../compiler/ir/types.ts";
@@ -118,4 +119,25 @@ Deno.test("two-level steps give the same numbers at every size of the weights, t
     }),
     { numRuns: 30 },
   );
+});
+
+Deno.test("without its scale of the whole tensor NVFP4 loses weights that its block steps cannot reach", async () => {
+  const options = { format: "e2m1", granularity: "block", block: 16, step: "e4m3fn" };
+  const bias = realOutput(linear(3, 0), sample(4, 1));
+  for (const exponent of [-30, 20]) {
+    const graph = await quantized(linear(3, 2 ** exponent), options, undefined);
+    const wanted = realOutput(graph, sample(4, 1));
+    // The mutant multiplies by 1 where the pass multiplies by the scale.
+    const nodes = graph.nodes.map((node) =>
+      node.op === "map"
+        ? { ...node, attributes: { ...node.attributes, expression: binary("mul", input(0), literal(1)) } }
+        : node
+    );
+    assert.notDeepEqual(nodes, graph.nodes);
+    const spoiled = realOutput({ ...graph, nodes }, sample(4, 1));
+    assert.ok(spoiled.some((value, index) => {
+      const bound = 2 ** -20 * (Math.abs(bias[index]) + 64 * 2 ** exponent);
+      return Math.abs(value - wanted[index]) > bound;
+    }));
+  }
 });
