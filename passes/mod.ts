@@ -23,6 +23,7 @@ import { absorbBias } from "./transform/absorb_bias.ts";
 import { awq } from "./transform/awq.ts";
 import { centerResidual } from "./transform/center_residual.ts";
 import { equalize } from "./transform/equalize.ts";
+import { clipWeights } from "./transform/clip_weights.ts";
 import { foldNormGain } from "./transform/fold_norm_gain.ts";
 import { permute } from "./transform/permute.ts";
 import { rotate } from "./transform/rotate.ts";
@@ -61,6 +62,7 @@ export const methods: readonly Pass[] = [
   permute,
   equalize,
   absorbBias,
+  clipWeights,
   migrateQuantStep,
   calibrate,
   quantizeWeights,

@@ -10,6 +10,7 @@ import { maxRelativeDifference } from "../../tests/support/compare.ts";
 import { decoderLogits, decoderText, decoderVariants, randomDecoder } from "../../tests/support/decoders.ts";
 import { quantizeWeights } from "../quantize/quantize_weights.ts";
 import { awq, magnitudeFactors } from "./awq.ts";
+import { clipWeights } from "./clip_weights.ts";
 import { channelReach, weightReach } from "./channel_reach.ts";
 import { scaleRegion } from "./scale_region.ts";
 import { smooth, smoothingFactors } from "./smooth.ts";
@@ -108,6 +109,21 @@ Deno.test("searches find roundings that are better than none, and never worse th
   assert.ok(best < 0.6 * plain, `alpha search ${best}, plain ${plain}`);
   assert.ok(aware < 0.6 * plain, `awq ${aware}, plain ${plain}`);
   assert.ok(best <= half, `alpha search ${best}, alpha 0.5 ${half}`);
+});
+
+Deno.test("clipping by output error beats whole ranges, and wants a quantizer to clip for", async () => {
+  const graph = randomDecoder({}, 32);
+  const options = { ...later[0].options, bits: 3, granularity: "channel", clip: "none" };
+  const narrow: readonly PassStep[] = [{ ...later[0], options }];
+  const { graph: clipped, metrics } = await clipWeights.run(graph, { ...plainContext({}), calibration, later: narrow });
+  assert.ok(metrics.clipped > 0 && metrics.layers === 14);
+  const wanted = await outputsOf(graph, calibration);
+  const errorOf = async (tried: Graph) =>
+    relativeError(wanted, await outputsOf(await roundedTrial(tried, narrow, calibration), calibration));
+  const [whole, searched] = [await errorOf(graph), await errorOf(clipped)];
+  assert.ok(searched < whole, `clipped ${searched}, whole ${whole}`);
+  const alone = { ...plainContext({}), calibration };
+  await assert.rejects(async () => await clipWeights.run(graph, alone), /to clip for/);
 });
 
 Deno.test("a search without later passes that round says that there is nothing to try", async () => {

@@ -8,6 +8,7 @@ import type { Json } from "../../compiler/rewrite/options.ts";
 import type { Selector } from "../../compiler/rewrite/selector.ts";
 import type { Statistics } from "../../compiler/rewrite/statistics.ts";
 import { FloatReference, type TensorRecord } from "../../compiler/reference/tfjs.ts";
+import { clipWeights } from "./clip_weights.ts";
 
 /** The same graph over a store of its own: constants that a trial makes go with it. */
 export function scratchGraph(graph: Graph): Graph {
@@ -24,8 +25,9 @@ export interface TrialOptions {
 /** Solvers cost minutes and choose codes; a search compares the grids that they start from. */
 const withoutSolvers: Readonly<Record<string, Json>> = { solver: "nearest" };
 
-/** Whether a step rounds, or measures for steps that do. */
+/** Whether a step rounds, or measures for steps that do. A search for clips in every trial would cost ten times the trial. */
 function rounds({ pass }: PassStep): boolean {
+  if (pass === clipWeights) return false;
   return pass.exactness === "lossy" || pass.needs.includes("calibration");
 }
 

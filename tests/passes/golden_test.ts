@@ -29,6 +29,7 @@ import { equalize } from "../../passes/transform/equalize.ts";
 import { rotate } from "../../passes/transform/rotate.ts";
 import { awq } from "../../passes/transform/awq.ts";
 import { centerResidual } from "../../passes/transform/center_residual.ts";
+import { clipWeights } from "../../passes/transform/clip_weights.ts";
 import { foldNormGain } from "../../passes/transform/fold_norm_gain.ts";
 import { permute } from "../../passes/transform/permute.ts";
 import { shift } from "../../passes/transform/shift.ts";
@@ -165,6 +166,7 @@ const withGoldens = [
   awq,
   smoothKeys,
   permute,
+  clipWeights,
 ];
 
 Deno.test("every pass that rewrites locally has golden files", () => {
