@@ -94,6 +94,7 @@ const goals = [
     kl: 0.22,
     overrides: ["quantize-weights.asymmetry=0.5"],
   },
+  { name: "the same through dense transforms", recipe: "quarot-dense", kl: 0.174, overrides: [] },
   {
     name: "int4 weights and activations with migrated steps",
     recipe: "mergequant",
