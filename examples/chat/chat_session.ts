@@ -64,7 +64,12 @@ export class ChatSession {
   /** Token ids of a conversation, ready for the assistant's answer. */
   encode(messages: readonly ChatMessage[]): number[] {
     if (this.#template === undefined) {
-      return this.#tokenizer.encode(messages.map(({ content }) => content).join(" "), { add_special_tokens: true }).ids;
+      const text = messages.map(({ content }) => content).join(" ");
+      const begin = this.#config.bos_token === undefined
+        ? undefined
+        : this.#tokenizer.token_to_id(this.#config.bos_token);
+      const { ids } = this.#tokenizer.encode(text, { add_special_tokens: false });
+      return begin === undefined ? ids : [begin, ...ids];
     }
     const text = this.#template.render({
       messages,
