@@ -119,7 +119,8 @@ export function decodedTensor(tensor: QuantizedTensor): PlainTensor {
 /** The code nearest to `quotient` (in steps, a float32) after the zero point is added. */
 export function encodeQuotient(format: NumberFormat, quotient: number, zero: number): number {
   if (format.kind !== "int") {
-    return zero === 0 ? float32Encoder(format)(quotient) : encodeValue(format, quotient + zero);
+    // Adding a zero point of 0 turns -0 into 0.
+    return zero === 0 ? float32Encoder(format)(quotient + 0) : encodeValue(format, quotient + zero);
   }
   const { min, max } = intRange(format);
   return clampCode(quotient, zero, min, max);
