@@ -15,26 +15,7 @@ import type { Json } from "../../compiler/rewrite/options.ts";
 import { type Pass, type PassContext, type PassResult, plainContext } from "../../compiler/rewrite/pass.ts";
 import { everyNode } from "../../compiler/rewrite/selector.ts";
 import { calibrate } from "../../passes/calibrate/calibrate.ts";
-import { completion, passes, preparation } from "../../passes/mod.ts";
-import { encodeMigrated } from "../../passes/migrate/encode_migrated.ts";
-import { migrateQuantStep } from "../../passes/migrate/migrate_quant_step.ts";
-import { correctBias } from "../../passes/correct/correct_bias.ts";
-import { integerArithmetic } from "../../passes/integer/integer_arithmetic.ts";
-import { decodeWeights } from "../../passes/quantize/decode_weights.ts";
-import { quantizeActivations } from "../../passes/quantize/quantize_activations.ts";
-import { quantizeCache } from "../../passes/quantize/quantize_cache.ts";
-import { quantizeWeights } from "../../passes/quantize/quantize_weights.ts";
-import { absorbBias } from "../../passes/transform/absorb_bias.ts";
-import { equalize } from "../../passes/transform/equalize.ts";
-import { rotate } from "../../passes/transform/rotate.ts";
-import { awq } from "../../passes/transform/awq.ts";
-import { centerResidual } from "../../passes/transform/center_residual.ts";
-import { clipWeights } from "../../passes/transform/clip_weights.ts";
-import { foldNormGain } from "../../passes/transform/fold_norm_gain.ts";
-import { permute } from "../../passes/transform/permute.ts";
-import { shift } from "../../passes/transform/shift.ts";
-import { smooth } from "../../passes/transform/smooth.ts";
-import { smoothKeys } from "../../passes/transform/smooth_keys.ts";
+import { passes } from "../../passes/mod.ts";
 import { assertGolden, goldenFiles, goldenPath, readGolden } from "../support/golden.ts";
 import { randomTensor } from "../support/random_tensor.ts";
 
@@ -144,33 +125,8 @@ function filesOf(folder: string): readonly string[] {
   }
 }
 
-/** Passes over samples or over regions of whole models are tested on such, beside the passes. */
-const withGoldens = [
-  ...preparation,
-  ...completion,
-  decodeWeights,
-  quantizeWeights,
-  quantizeActivations,
-  quantizeCache,
-  rotate,
-  migrateQuantStep,
-  encodeMigrated,
-  integerArithmetic,
-  equalize,
-  absorbBias,
-  correctBias,
-  centerResidual,
-  foldNormGain,
-  shift,
-  smooth,
-  awq,
-  smoothKeys,
-  permute,
-  clipWeights,
-];
-
-Deno.test("every pass that rewrites locally has golden files", () => {
-  for (const pass of withGoldens) {
+Deno.test("every pass has golden files", () => {
+  for (const pass of passes) {
     const folder = pass.name.replaceAll("-", "_");
     assert.ok(filesOf(folder).length > 0, `tests/golden/${folder} has no files, ${goldenPath(folder)}`);
   }
