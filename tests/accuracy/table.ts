@@ -3,6 +3,11 @@
 import type { AccuracyCase, AccuracyModel } from "./case.ts";
 import type { Measured } from "./measure.ts";
 
+interface Row {
+  readonly entry: AccuracyCase;
+  readonly measured: Measured;
+}
+
 export type Results = ReadonlyMap<string, Measured>;
 
 export function resultKey(model: string, name: string): string {
@@ -12,11 +17,11 @@ export function resultKey(model: string, name: string): string {
 /** The page. Rows that were never measured are left out, models without rows too. */
 export function accuracyPage(models: readonly AccuracyModel[], results: Results): string {
   const sections = models.flatMap((model) => {
-    const rows = model.cases.flatMap((entry) => {
+    const shown = model.cases.flatMap((entry): Row[] => {
       const measured = results.get(resultKey(model.name, entry.name));
-      return measured === undefined ? [] : [tableRow(model, entry, measured)];
+      return measured === undefined ? [] : [{ entry, measured }];
     });
-    return rows.length === 0 ? [] : [section(model, rows)];
+    return shown.length === 0 ? [] : [section(model, shown)];
   });
   return `${introduction}\n${sections.join("\n")}`;
 }
@@ -35,7 +40,7 @@ the same files; that of mobilenetv1-025 on 225 images, ours on the 100 of 125 th
 evaluated on the float reference of the compiled graph, after the artifact agrees with it on the first samples.
 `;
 
-function section(model: AccuracyModel, rows: readonly string[]): string {
+function section(model: AccuracyModel, rows: readonly Row[]): string {
   const heads = model.kind === "language"
     ? ["Setting", "Recipe", "Bits", "kB", "Perplexity", "KL", "Public KL", "Tool", "s"]
     : ["Setting", "Recipe", "Bits", "kB", "Top-1", "SQNR dB", "Public dB", "Tool", "s"];
@@ -47,12 +52,20 @@ function section(model: AccuracyModel, rows: readonly string[]): string {
     "",
     line(heads),
     line(numeric),
-    ...rows,
+    ...rows.map((row) => tableRow(model, row)),
     "",
+    ...settings(rows),
   ].join("\n");
 }
 
-function tableRow(model: AccuracyModel, entry: AccuracyCase, measured: Measured): string {
+/** What the rows set beside their recipes. */
+function settings(rows: readonly Row[]): string[] {
+  const items = rows.filter(({ entry }) => entry.overrides.length > 0)
+    .map(({ entry }) => `- ${entry.name}: ${entry.overrides.map((override) => `\`${override}\``).join(", ")}`);
+  return items.length === 0 ? [] : ["Settings beside the recipe (`--set`):", "", ...items, ""];
+}
+
+function tableRow(model: AccuracyModel, { entry, measured }: Row): string {
   const isLanguage = model.kind === "language";
   const error = measured.error === null ? "exact" : measured.error.toFixed(isLanguage ? 4 : 1);
   const quality = measured.quality === undefined
@@ -62,7 +75,7 @@ function tableRow(model: AccuracyModel, entry: AccuracyCase, measured: Measured)
     : `${(100 * measured.quality).toFixed(1)} %`;
   return line([
     entry.name,
-    `\`${[entry.recipe, ...entry.overrides.map((override) => `--set ${override}`)].join(" ")}\``,
+    `\`${entry.recipe}\``,
     measured.bits.toFixed(2),
     (measured.weightBytes / 1000).toFixed(0),
     quality,
