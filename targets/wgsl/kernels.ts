@@ -31,7 +31,7 @@ export const kernelFamilies: readonly KernelFamily[] = [
     summary: "rows of a quantized table, from the layout of the products",
   },
   {
-    ops: ["argReduce", "attention", "norm", "softmax", "reduce", "quantize", "transform"],
+    ops: ["argReduce", "attention", "norm", "recurrent", "softmax", "reduce", "quantize", "transform"],
     select: selectWorkgroup,
     summary: "a workgroup for each row, whose loops its invocations share",
   },

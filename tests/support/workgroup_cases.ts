@@ -126,6 +126,42 @@ function argReduce(kind: "max" | "min", element: Element, shape: readonly number
   };
 }
 
+type Cell = OpAttributes["recurrent"]["cell"];
+
+/** Steps of a cell over 5 inputs; the loops of the workgroup are as long as its state. */
+function recurrent(cell: Cell, direction: OpAttributes["recurrent"]["direction"], batch: number): WorkgroupCase {
+  const [steps, width, hidden] = [5, 7, 40];
+  const gates = { lstm: 4, gru: 3, rnn: 1 }[cell] * hidden;
+  const activations = {
+    lstm: ["sigmoid", "tanh", "tanh"],
+    gru: ["sigmoid", "tanh"],
+    rnn: ["tanh"],
+  } as const;
+  return {
+    op: "recurrent",
+    name: `${cell} ${direction} over [${[steps, batch, width]}]`,
+    build: (b) => {
+      const f32 = (name: string, ...shape: number[]) => b.input(name, tensorType("f32", shape));
+      const inputs = [
+        f32("x", steps, batch, width),
+        f32("w", 1, gates, width),
+        f32("r", 1, gates, hidden),
+        f32("bias", 1, 2 * gates),
+        f32("initialH", 1, batch, hidden),
+        ...(cell === "lstm" ? [f32("initialC", 1, batch, hidden)] : []),
+      ];
+      return b.add("recurrent", inputs, {
+        cell,
+        direction,
+        activations: activations[cell],
+        clip: 0,
+        linearBeforeReset: false,
+        coupledGates: false,
+      });
+    },
+  };
+}
+
 export const workgroupCases: readonly WorkgroupCase[] = [
   argReduce("max", "f32", [2, 577], false),
   argReduce("min", "i8", [3, 700], true),
@@ -152,6 +188,10 @@ export const workgroupCases: readonly WorkgroupCase[] = [
     name: "softmax of f16",
     build: (b) => b.add("softmax", [b.input("x", tensorType("f16", [1, 200]))], { axis: 1 }),
   },
+  recurrent("lstm", "forward", 1),
+  recurrent("lstm", "reverse", 2),
+  recurrent("gru", "forward", 2),
+  recurrent("rnn", "reverse", 1),
   quantize(int8, false, [3, 577]),
   quantize(uint8, true, [1, 65]),
   quantize(int4, true, [2, 2, 100]),

@@ -5,6 +5,7 @@ import { addIndex, divIndex, indexValue, largestSymbols, maxIndex, mulIndex, sub
 import type { Index, LoopBuffer, LoopProgram, Statement } from "../../loops/program.ts";
 import { accessors, wordLoad, wordStore } from "../accessors.ts";
 import type { WgslDispatch, WgslOperand } from "../kernel.ts";
+import { libraryFor } from "../math/library.ts";
 import { safeName } from "../names.ts";
 import { elementWords } from "../storage.ts";
 import { wgslType } from "../types.ts";
@@ -206,7 +207,9 @@ function printLoop(
 ): string[] {
   const name = safeName(variable);
   const isInner = !statements.some((statement) => statement.kind === "for");
-  if (isAlone && isInner && from === 0 && typeof to === "number") {
+  // Drivers inline what a body calls: sixteen copies of an exponential take them minutes.
+  const isShort = libraryFor(body.join("\n")) === "";
+  if (isAlone && isInner && isShort && from === 0 && typeof to === "number") {
     const rounds = largestFactor(to);
     const round = (
       index: number,
