@@ -20,8 +20,22 @@ export function matrixProduct(a: tf.Tensor, b: tf.Tensor, transposeB: boolean): 
   const batch = product(lead);
   const left = flatBatch(a, lead, batch);
   const right = flatBatch(b, lead, batch);
-  const result = tf.matMul(left, right, false, transposeB);
+  const result = stackedProduct(left, transposeB ? tf.transpose(right, [0, 2, 1]) : right);
   return tf.reshape(result, [...lead, a.shape[a.shape.length - 2], columns]);
+}
+
+/** a[B, M, K] · b[B, K, N], matrix by matrix: the fast product of tfjs' wasm backend takes one untransposed pair at a time. */
+function stackedProduct(a: tf.Tensor3D, b: tf.Tensor3D): tf.Tensor3D {
+  const [batch, rows, inner] = a.shape;
+  const columns = b.shape[2];
+  if (batch * rows * inner * columns === 0) return tf.matMul(a, b);
+  const products = tf.unstack(a).map((left, index) =>
+    tf.matMul<tf.Tensor2D>(
+      tf.reshape(left, [rows, inner]),
+      tf.reshape(tf.slice(b, [index, 0, 0], [1, inner, columns]), [inner, columns]),
+    )
+  );
+  return tf.reshape(tf.stack(products), [batch, rows, columns]);
 }
 
 function extentFromEnd(shape: readonly number[], place: number): number {
@@ -55,16 +69,16 @@ export function attention(
   const extent: number = v.shape[v.shape.length - 1];
   // Heads of one group stand together, so that one product serves them all.
   const rows = tf.reshape<tf.Rank.R3>(tf.transpose(q, [0, 2, 1, 3]), [batch * groups, perGroup * queries, depth]);
-  const columns = tf.reshape<tf.Rank.R3>(tf.transpose(k, [0, 2, 1, 3]), [batch * groups, keys, depth]);
+  const columns = tf.reshape<tf.Rank.R3>(tf.transpose(k, [0, 2, 3, 1]), [batch * groups, depth, keys]);
   const values = tf.reshape<tf.Rank.R3>(tf.transpose(v, [0, 2, 1, 3]), [batch * groups, keys, extent]);
-  let scores: tf.Tensor = tf.mul(tf.matMul(rows, columns, false, true), attributes.scale);
+  let scores: tf.Tensor = tf.mul(stackedProduct(rows, columns), attributes.scale);
   if (attributes.softcap > 0) scores = tf.mul(tf.tanh(tf.div(scores, attributes.softcap)), attributes.softcap);
   scores = tf.reshape(scores, [batch, heads, queries, keys]);
   if (mask !== undefined) scores = tf.add(scores, mask);
   const hidden = positionMask(queries, keys, attributes);
   if (hidden !== undefined) scores = tf.add(scores, hidden);
   const weights = tf.reshape<tf.Rank.R3>(tf.softmax(scores), [batch * groups, perGroup * queries, keys]);
-  const mixed = tf.reshape(tf.matMul(weights, values), [batch, heads, queries, extent]);
+  const mixed = tf.reshape(stackedProduct(weights, values), [batch, heads, queries, extent]);
   return tf.transpose(mixed, [0, 2, 1, 3]);
 }
 
