@@ -20,11 +20,19 @@ function say(role: "user" | "assistant" | "error", text: string): HTMLElement {
   return message;
 }
 
+/** A JSON file of the artifact; undefined where it has none of that name. */
+async function fetchAsset(file: string) {
+  const response = await fetch(`model/${file}`);
+  if (response.status === 404) return undefined;
+  if (!response.ok) throw new Error(`${file} answers ${response.status}`);
+  return await response.json();
+}
+
 async function openChat(): Promise<ChatSession> {
-  const json = async (file: string) => (await fetch(`model/${file}`)).json();
-  const [tokenizer, config] = await Promise.all([json("tokenizer.json"), json("tokenizer_config.json")]);
+  const [tokenizer, config] = await Promise.all(["tokenizer.json", "tokenizer_config.json"].map(fetchAsset));
+  if (tokenizer === undefined) throw new Error("it has no tokenizer.json beside its weights");
   const model = await loadPageModel<LanguageModel & { readonly target: string }>();
-  return new ChatSession(model, { tokenizer, config });
+  return new ChatSession(model, { tokenizer, config: config ?? {} });
 }
 
 async function converse(chat: ChatSession, messages: ChatMessage[], text: string): Promise<void> {

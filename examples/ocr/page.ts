@@ -11,6 +11,7 @@ interface Recognizer {
 const canvas = element("line", HTMLCanvasElement);
 const form = element("form", HTMLFormElement);
 const text = element("text", HTMLInputElement);
+const readButton = element("read", HTMLButtonElement);
 const reading = element("reading", HTMLElement);
 const pace = element("pace", HTMLElement);
 
@@ -27,17 +28,23 @@ function draw(line: string): Float32Array {
   const size = Math.min(30, 30 * (canvas.width - 2 * margin) / context.measureText(line).width);
   context.font = `${size}px sans-serif`;
   context.fillText(line, margin, lineHeight / 2 + 1);
-  return lineTensor(context.getImageData(0, 0, canvas.width, lineHeight).data, canvas.width);
+  const extent = Math.ceil(context.measureText(line).width) + 2 * margin;
+  return lineTensor(context.getImageData(0, 0, canvas.width, lineHeight).data, canvas.width, extent);
 }
 
 async function read(model: Recognizer, alphabet: readonly string[]): Promise<void> {
   document.body.dataset.state = "busy";
+  readButton.disabled = true;
+  reading.textContent = "";
   const pixels = draw(text.value);
+  // Lets the page show the line before the model takes the thread.
+  await new Promise((resume) => setTimeout(resume));
   const start = performance.now();
   const [scores] = Object.values(await model.run({ x: pixels }));
   const milliseconds = performance.now() - start;
   reading.textContent = readBestPath(scores.data, alphabet).text.trim();
   pace.textContent = `${milliseconds.toFixed(0)} ms`;
+  readButton.disabled = false;
   document.body.dataset.state = "ready";
 }
 

@@ -3,11 +3,15 @@
 /** Pixels of a line's height. */
 export const lineHeight = 48;
 
-/** The tensor [3, 48, width] in -1..1, blue first, of an RGBA image of that size. */
-export function lineTensor(rgba: Uint8ClampedArray, width: number): Float32Array<ArrayBuffer> {
+/**
+ * The tensor [3, 48, width] in -1..1, blue first, of an RGBA image of that size. The columns from `extent` on are 0, as
+ * PaddleOCR pads the lines that it trains on; the recognizer reads stray marks into a long blank end of a line.
+ */
+export function lineTensor(rgba: Uint8ClampedArray, width: number, extent = width): Float32Array<ArrayBuffer> {
   const plane = width * lineHeight;
   const pixels = new Float32Array(3 * plane);
   for (let pixel = 0; pixel < plane; pixel++) {
+    if (pixel % width >= extent) continue;
     for (let channel = 0; channel < 3; channel++) {
       pixels[channel * plane + pixel] = rgba[4 * pixel + (2 - channel)] / 127.5 - 1;
     }
