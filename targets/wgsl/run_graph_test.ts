@@ -133,3 +133,37 @@ await gpuTest(
     }
   },
 );
+
+/** Bases and exponents of every size, near 1 and near overflow, whole and not, and the special cases of IEEE 754. */
+function powerOperands(): readonly (readonly [number, number])[] {
+  const next = uniform(7);
+  const special = [0, -0, 1, -1, 2, -2, 0.5, 3, -3, Infinity, -Infinity, NaN, 1e308, -1e308, 5e-324, 2 ** 53 + 2];
+  const pairs = special.flatMap((x) => special.map((y) => [x, y] as const));
+  const kinds: readonly (() => readonly [number, number])[] = [
+    () => [2 ** (2000 * next() - 1000), 4 * next() - 2],
+    () => [next() * 100, 300 * next() - 150],
+    () => [1 + (next() - 0.5) * 2 ** (-52 * next()), (next() - 0.5) * 2 ** (60 * next())],
+    () => [Math.floor(40 * next()) - 20, Math.floor(24 * next()) - 12],
+    () => [2 ** (-1022 - 52 * next()), next()],
+  ];
+  while (pairs.length < count) pairs.push(kinds[pairs.length % kinds.length]());
+  return pairs;
+}
+
+await gpuTest("powers of f64 stay within 2 ulp, and whole powers that f64 holds are exact", async () => {
+  const pairs = powerOperands();
+  const operand = (index: 0 | 1) => plainTensor("f64", [count], Float64Array.from(pairs, (pair) => pair[index]));
+  const graph = mapGraph(binary("pow", input(0), input(1)), "f64", 2);
+  const [{ data }] = tensorParts((await runOnGpu(graph, { x0: operand(0), x1: operand(1) })).y).map((part) =>
+    part.tensor
+  );
+  pairs.forEach(([x, y], index) => {
+    const [want, got] = [x ** y, Number(data[index])];
+    // JavaScript has NaN where IEEE 754 has 1.
+    if (Object.is(want, got) || (Math.abs(x) === 1 && !Number.isFinite(y)) || x === 1) return;
+    const isExact = Number.isInteger(x) && Number.isInteger(y) && y > 0 && Math.abs(want) <= 2 ** 53;
+    // An ulp is at most 2^-52 of a normal number; the reference errs by one as well.
+    const bound = isExact ? 0 : Math.max(2 * 2 ** -52 * Math.abs(want), 2 * 2 ** -1074);
+    assert.ok(Math.abs(want - got) <= bound, `${x} ** ${y} is ${got}, wants ${want}`);
+  });
+});

@@ -7,12 +7,16 @@ import { circular32 } from "./circular32.ts";
 import { float32, integer32, power32, throughF64 } from "./float32.ts";
 import { float64 } from "./float64.ts";
 import { wgslFunction } from "./from_wat.ts";
+import { power64 } from "./power64.ts";
 import { word64 } from "./word64.ts";
 
 interface LibraryFunction {
   readonly text: string;
   readonly calls: readonly string[];
 }
+
+/** `power64` has its own. */
+const { pow_f64: _, ...otherPowers } = powerFunctions;
 
 const sources: readonly string[] = [
   float32,
@@ -22,7 +26,8 @@ const sources: readonly string[] = [
   power32,
   word64,
   float64,
-  ...Object.values({ ...exponentialFunctions, ...trigonometricFunctions, ...powerFunctions })
+  power64,
+  ...Object.values({ ...exponentialFunctions, ...trigonometricFunctions, ...otherPowers })
     .map(({ wat }) => wgslFunction(wat)),
 ];
 
