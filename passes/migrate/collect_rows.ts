@@ -2,8 +2,8 @@
 
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { ValueName } from "../../compiler/ir/node.ts";
-import { isPlain } from "../../compiler/ir/tensor.ts";
-import { FloatReference, type TensorRecord } from "../../compiler/reference/tfjs.ts";
+import type { TensorRecord } from "../../compiler/reference/tfjs.ts";
+import { observeSamples } from "../calibrate/observe_samples.ts";
 
 /** `count` rows of `columns` entries each, row-major; a row holds the last axes of the value from `axis` on. */
 export interface RowSample {
@@ -18,7 +18,7 @@ export interface RowRequest {
   readonly columns: number;
 }
 
-/** At most `limit` rows of every requested value. The first `skip` positions of each sample are left out. */
+/** At most `limit` rows of every requested value; what follows the last of them is not computed. The first `skip` positions of each sample are left out. */
 export async function collectRows(
   graph: Graph,
   requests: readonly RowRequest[],
@@ -30,23 +30,9 @@ export async function collectRows(
   const perSample = Math.max(1, Math.floor(limit / Math.max(1, samples.length)));
   const chunks = new Map(requests.map(({ value }) => [value, [] as Float32Array[]]));
   const columnsOf = new Map(requests.map(({ value, columns }) => [value, columns]));
-  const reference = await FloatReference.create(graph);
-  try {
-    samples.forEach((sample, index) => {
-      reference.run(sample, {
-        observe: (value, read) => {
-          const columns = columnsOf.get(value);
-          if (columns === undefined) return;
-          const tensor = read();
-          if (!isPlain(tensor, "f32")) return;
-          chunks.get(value)?.push(spreadRows(tensor.data, columns, perSample, skip));
-        },
-      });
-      onProgress?.((index + 1) / samples.length);
-    });
-  } finally {
-    reference.dispose();
-  }
+  await observeSamples(graph, samples, (value) => columnsOf.has(value), (value, { data }) => {
+    chunks.get(value)?.push(spreadRows(data, columnsOf.get(value) ?? 1, perSample, skip));
+  }, onProgress);
   return new Map([...chunks].map(([value, parts]) => [value, joined(parts, columnsOf.get(value) ?? 1)]));
 }
 

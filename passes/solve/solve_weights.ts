@@ -11,6 +11,7 @@ import { type PlainTensor, plainTensor, type QuantizedTensor } from "../../compi
 import type { Matrix } from "../../compiler/numeric/linalg.ts";
 import { decodeTensor } from "../../compiler/reference/held.ts";
 import { linearRows } from "../../compiler/reference/rows.ts";
+import { graphUpTo } from "../../compiler/reference/graph_up_to.ts";
 import { FloatReference, type TensorRecord } from "../../compiler/reference/tfjs.ts";
 import { asymmetricTarget } from "./asymmetric_target.ts";
 import { coordinateDescent } from "./coordinate_descent.ts";
@@ -61,7 +62,7 @@ export async function solveWeights(
   }
   const solved = new Map<ValueName, QuantizedTensor>();
   if (jobs.length === 0) return solved;
-  const reference = await FloatReference.create(upToLast(graph, byOutput));
+  const reference = await FloatReference.create(graphUpTo(graph, (value) => byOutput.has(value)));
   const side = options.asymmetry > 0 ? [...samples, ...samples] : samples;
   try {
     reference.runTogether(side, (_, value, read) => {
@@ -87,13 +88,6 @@ export async function solveWeights(
     reference.dispose();
   }
   return solved;
-}
-
-/** The graph's nodes up to the last linear that is solved, which becomes its only output. */
-function upToLast(graph: Graph, byOutput: ReadonlyMap<ValueName, SolveJob>): Graph {
-  const last = graph.nodes.findLastIndex((node) => byOutput.has(node.outputs[0]));
-  const [value] = graph.nodes[last].outputs;
-  return { ...graph, nodes: graph.nodes.slice(0, last + 1), outputs: [{ name: value, value }] };
 }
 
 function linears(

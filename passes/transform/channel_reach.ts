@@ -2,10 +2,10 @@
 
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { ValueName } from "../../compiler/ir/node.ts";
-import { isPlain, sizeOf } from "../../compiler/ir/tensor.ts";
+import { sizeOf } from "../../compiler/ir/tensor.ts";
 import type { CalibrationData } from "../../compiler/rewrite/pass.ts";
-import { FloatReference } from "../../compiler/reference/tfjs.ts";
 import type { Region } from "../../compiler/rewrite/region/region.ts";
+import { observeSamples } from "../calibrate/observe_samples.ts";
 import type { WeightEditor } from "./weight_editor.ts";
 
 /** One entry per channel of a region; tied columns are taken together. */
@@ -72,22 +72,9 @@ export async function channelReach(
   for (const { activations: [{ value, channels }], channels: count } of regions) {
     collectors.set(value, new ReachCollector(channels, count));
   }
-  const reference = await FloatReference.create(graph);
-  try {
-    samples.forEach((sample, index) => {
-      reference.run(sample, {
-        observe: (value, read) => {
-          const collector = collectors.get(value);
-          if (collector === undefined) return;
-          const tensor = read();
-          if (isPlain(tensor, "f32")) collector.add(tensor.data, skip);
-        },
-      });
-      onProgress?.((index + 1) / samples.length);
-    });
-  } finally {
-    reference.dispose();
-  }
+  await observeSamples(graph, samples, (value) => collectors.has(value), (value, { data }) => {
+    collectors.get(value)?.add(data, skip);
+  }, onProgress);
   return new Map(regions.flatMap((region) => {
     const collector = collectors.get(region.activations[0].value);
     return collector === undefined ? [] : [[region, collector.finish()]];

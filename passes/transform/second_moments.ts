@@ -2,11 +2,12 @@
 
 import type { Graph } from "../../compiler/ir/graph.ts";
 import type { ValueName } from "../../compiler/ir/node.ts";
-import { isPlain, sizeOf } from "../../compiler/ir/tensor.ts";
+import { sizeOf } from "../../compiler/ir/tensor.ts";
 import { addProduct, rowMajor, transposed } from "../../compiler/numeric/dense/product.ts";
 import { addGram, type Matrix, mirror, viewOf, zeroMatrix } from "../../compiler/numeric/linalg.ts";
-import { FloatReference, type TensorRecord } from "../../compiler/reference/tfjs.ts";
+import type { TensorRecord } from "../../compiler/reference/tfjs.ts";
 import type { ChannelTensor } from "../../compiler/rewrite/region/region.ts";
+import { observeSamples } from "../calibrate/observe_samples.ts";
 import type { WeightEditor } from "./weight_editor.ts";
 
 /** A value whose last axes hold `columns` entries a row, and whether only the squares of the entries are wanted. */
@@ -37,31 +38,17 @@ export async function activationMoments(
     else whole.set(value, zeroMatrix(columns, columns));
   }
   if (wanted.length === 0) return { whole, squares };
-  const reference = await FloatReference.create(graph);
-  try {
-    samples.forEach((sample, index) => {
-      reference.run(sample, {
-        observe: (value, read) => {
-          const [sum, squareSum] = [whole.get(value), squares.get(value)];
-          const columns = sum?.columns ?? squareSum?.length;
-          if (columns === undefined) return;
-          const tensor = read();
-          if (!isPlain(tensor, "f32")) return;
-          const rows = tensor.data.length / columns;
-          if (sum !== undefined) addGram(sum, tensor.data, rows);
-          if (squareSum !== undefined) {
-            for (let place = 0; place < tensor.data.length; place++) {
-              squareSum[place % columns] += tensor.data[place] ** 2;
-            }
-          }
-          counts.set(value, (counts.get(value) ?? 0) + rows);
-        },
-      });
-      onProgress?.((index + 1) / samples.length);
-    });
-  } finally {
-    reference.dispose();
-  }
+  const isWanted = (value: ValueName) => whole.has(value) || squares.has(value);
+  await observeSamples(graph, samples, isWanted, (value, { data }) => {
+    const [sum, squareSum] = [whole.get(value), squares.get(value)];
+    const columns = sum?.columns ?? squareSum?.length ?? 1;
+    const rows = data.length / columns;
+    if (sum !== undefined) addGram(sum, data, rows);
+    if (squareSum !== undefined) {
+      for (let place = 0; place < data.length; place++) squareSum[place % columns] += data[place] ** 2;
+    }
+    counts.set(value, (counts.get(value) ?? 0) + rows);
+  }, onProgress);
   const average = (value: ValueName, sums: Float64Array): void => {
     const count = counts.get(value) ?? 1;
     for (let place = 0; place < sums.length; place++) sums[place] /= count;
