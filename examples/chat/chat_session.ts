@@ -35,14 +35,40 @@ export interface ReplyPiece {
   readonly tokensPerSecond: number;
 }
 
-/** Tokenizer files as the artifact holds them. */
-export interface TokenizerFiles {
-  readonly tokenizer: object;
-  readonly config: { readonly chat_template?: string; readonly eos_token?: string; readonly bos_token?: string };
+interface NamedTemplate {
+  readonly name: string;
+  readonly template: string;
 }
 
-/** Most tokens fed in one run; the model's own chunk may be longer. */
-const prefillChunk = 128;
+/** What the artifact's files tell a chat. */
+export interface ChatFiles {
+  /** Most tokens that one run takes. */
+  readonly chunk: number;
+  readonly tokenizer: object;
+  readonly config: {
+    readonly chat_template?: string | readonly NamedTemplate[];
+    readonly eos_token?: string;
+    readonly bos_token?: string;
+  };
+}
+
+/** Reads an artifact's files through `read`, which gives undefined for a file that is not there. */
+export async function readChatFiles(read: (file: string) => Promise<string | undefined>): Promise<ChatFiles> {
+  const names = ["manifest.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+  const [manifest, tokenizer, config, template] = await Promise.all(names.map(read));
+  if (tokenizer === undefined) throw new Error("The model has no tokenizer.json beside its weights");
+  const separate = template === undefined ? {} : { chat_template: template };
+  return {
+    chunk: JSON.parse(manifest ?? "{}").symbols?.seq?.max ?? 1,
+    tokenizer: JSON.parse(tokenizer),
+    config: { ...separate, ...JSON.parse(config ?? "{}") },
+  };
+}
+
+function mainTemplate(templates: ChatFiles["config"]["chat_template"]): string | undefined {
+  if (templates === undefined || typeof templates === "string") return templates;
+  return (templates.find(({ name }) => name === "default") ?? templates[0])?.template;
+}
 
 /** Keeps the model's cache in step with the conversation: what is already held is not fed again. */
 export class ChatSession {
@@ -50,15 +76,22 @@ export class ChatSession {
   readonly #tokenizer: Tokenizer;
   /** Models without a template go on with the text that they are given. */
   readonly #template: Template | undefined;
-  readonly #config: TokenizerFiles["config"];
+  readonly #config: ChatFiles["config"];
+  readonly #chunk: number;
   #held: number[] = [];
 
-  constructor(model: LanguageModel, files: TokenizerFiles) {
+  constructor(model: LanguageModel, files: ChatFiles) {
     this.#model = model;
     this.#tokenizer = new Tokenizer(files.tokenizer, files.config);
     this.#config = files.config;
-    const template = files.config.chat_template;
+    this.#chunk = files.chunk;
+    const template = mainTemplate(files.config.chat_template);
     this.#template = template === undefined ? undefined : new Template(template);
+  }
+
+  /** Whether the model was taught to answer; others go on with the text. */
+  get answers(): boolean {
+    return this.#template !== undefined;
   }
 
   /** Token ids of a conversation, ready for the assistant's answer. */
@@ -120,8 +153,8 @@ export class ChatSession {
 
   async #run(ids: readonly number[]): Promise<ArrayLike<number>> {
     let logits: ArrayLike<number> = [];
-    for (let start = 0; start < ids.length; start += prefillChunk) {
-      const chunk = ids.slice(start, start + prefillChunk);
+    for (let start = 0; start < ids.length; start += this.#chunk) {
+      const chunk = ids.slice(start, start + this.#chunk);
       const outputs = await this.#model.run({ ids: { data: Int32Array.from(chunk), shape: [1, chunk.length] } });
       this.#held.push(...chunk);
       logits = lastRow(outputs.logits);

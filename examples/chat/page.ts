@@ -1,7 +1,7 @@
 /** The chat page: loads the artifact under `model/`, then talks with it. */
 
 import { element, loadPageModel } from "../page_model.ts";
-import { type ChatMessage, ChatSession, greedy, type LanguageModel } from "./chat_session.ts";
+import { type ChatMessage, ChatSession, greedy, type LanguageModel, readChatFiles } from "./chat_session.ts";
 
 const log = element("log", HTMLElement);
 const form = element("form", HTMLFormElement);
@@ -20,19 +20,18 @@ function say(role: "user" | "assistant" | "error", text: string): HTMLElement {
   return message;
 }
 
-/** A JSON file of the artifact; undefined where it has none of that name. */
-async function fetchAsset(file: string) {
+async function fetchText(file: string): Promise<string | undefined> {
   const response = await fetch(`model/${file}`);
   if (response.status === 404) return undefined;
-  if (!response.ok) throw new Error(`${file} answers ${response.status}`);
-  return await response.json();
+  if (!response.ok) throw new Error(`The server answers ${response.status} for ${file}`);
+  return await response.text();
 }
 
 async function openChat(): Promise<ChatSession> {
-  const [tokenizer, config] = await Promise.all(["tokenizer.json", "tokenizer_config.json"].map(fetchAsset));
-  if (tokenizer === undefined) throw new Error("it has no tokenizer.json beside its weights");
-  const model = await loadPageModel<LanguageModel & { readonly target: string }>();
-  return new ChatSession(model, { tokenizer, config: config ?? {} });
+  const files = await readChatFiles(fetchText);
+  const chat = new ChatSession(await loadPageModel<LanguageModel & { readonly target: string }>(), files);
+  if (!chat.answers) question.placeholder = "Begin a text, the model goes on";
+  return chat;
 }
 
 async function converse(chat: ChatSession, messages: ChatMessage[], text: string): Promise<void> {
@@ -42,15 +41,24 @@ async function converse(chat: ChatSession, messages: ChatMessage[], text: string
   const control = new AbortController();
   stop.onclick = () => control.abort();
   let answer = "";
-  for await (const piece of chat.reply(messages, { ...greedy, maxTokens: 512 }, control.signal)) {
-    answer += piece.text;
-    line.textContent = answer;
-    line.scrollIntoView({ block: "end" });
-    pace.textContent = `${piece.tokens} tokens, ${piece.tokensPerSecond.toFixed(1)} tokens/s`;
-    // Lets the page paint and take clicks between tokens.
-    await new Promise((resume) => setTimeout(resume));
+  try {
+    for await (const piece of chat.reply(messages, { ...greedy, maxTokens: 512 }, control.signal)) {
+      answer += piece.text;
+      line.textContent = answer;
+      line.scrollIntoView({ block: "end" });
+      pace.textContent = `${piece.tokens} tokens, ${piece.tokensPerSecond.toFixed(1)} tokens/s`;
+      // Lets the page paint and take clicks between tokens.
+      await new Promise((resume) => setTimeout(resume));
+    }
+  } finally {
+    messages.push({ role: "assistant", content: answer });
   }
-  messages.push({ role: "assistant", content: answer });
+}
+
+/** The runtime throws a RangeError where the cache has no position left. */
+function complain(error: unknown): void {
+  const full = "The model holds no more text than this. Reload the page to begin another.";
+  say("error", error instanceof RangeError ? full : String(error));
 }
 
 function setBusy(busy: boolean): void {
@@ -73,7 +81,7 @@ async function main(): Promise<void> {
     question.value = "";
     setBusy(true);
     converse(chat, messages, text)
-      .catch((error: unknown) => say("error", String(error)))
+      .catch(complain)
       .finally(() => setBusy(false));
   });
   question.addEventListener("keydown", (event) => {
@@ -87,5 +95,5 @@ async function main(): Promise<void> {
 main().catch((error: unknown) => {
   loading.hidden = true;
   document.body.dataset.state = "failed";
-  say("error", `Cannot load the model: ${error instanceof Error ? error.message : String(error)}`);
+  say("error", error instanceof Error ? error.message : String(error));
 });

@@ -6,12 +6,13 @@
  *   deno run -A examples/chat/terminal.ts out/smollm2 --prompt "What is the capital of France?"
  */
 
+import { existsSync } from "node:fs";
 import process from "node:process";
 import cliProgress from "cli-progress";
 import { Command } from "commander";
 import { pathToFileURL } from "node:url";
 import { join, resolve } from "node:path";
-import { type ChatMessage, ChatSession, greedy, type LanguageModel } from "./chat_session.ts";
+import { type ChatMessage, ChatSession, greedy, type LanguageModel, readChatFiles } from "./chat_session.ts";
 
 interface Artifact {
   load(
@@ -33,10 +34,11 @@ async function openChat(folder: string): Promise<ChatSession> {
     onProgress: ({ loaded, total }) => bar.update(total === 0 ? 1 : loaded / total),
   });
   bar.stop();
-  return new ChatSession(model, {
-    tokenizer: JSON.parse(await Deno.readTextFile(join(folder, "tokenizer.json"))),
-    config: JSON.parse(await Deno.readTextFile(join(folder, "tokenizer_config.json"))),
+  const files = await readChatFiles(async (file) => {
+    const path = join(folder, file);
+    return existsSync(path) ? await Deno.readTextFile(path) : undefined;
   });
+  return new ChatSession(model, files);
 }
 
 /** Prints the answer as it comes and returns it whole. */

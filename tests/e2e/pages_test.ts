@@ -57,6 +57,8 @@ async function look(page: Page, name: string): Promise<void> {
   }
 }
 
+/** Positions that the compiled stories model holds. */
+const positions = 256;
 const storiesFiles = ["stories260k/config.json", "stories260k/model.safetensors", "lm-stories260k/tokenizer.json"];
 
 /** Compiles the stories model, with the tokenizer that its ONNX exports carry, for both targets. */
@@ -69,7 +71,7 @@ async function compileStories(folder: string): Promise<string> {
   const out = join(folder, "out");
   const result = await compileModel({
     ...{ model, out, recipe: "as-is", logits: "last", target: "wasm,wgsl" },
-    bind: { seq: { min: 1, max: 32 }, total: 512 },
+    bind: { seq: { min: 1, max: 32 }, total: positions },
   });
   assert.ok(result.ok, result.diagnostics.map(formatDiagnostic).join("\n"));
   return out;
@@ -114,6 +116,10 @@ chromiumTest(
           const whole = await tell(page, story.tokens);
           assert.equal(whole.slice(0, story.text.length), story.text);
           await look(page, "chat-wasm");
+          await page.fill("#question", "Then");
+          await page.click("#send");
+          await untilReady(page);
+          assert.match(await page.innerText(".message.error"), /holds no more text than this/);
           await switchTo(page, "wgsl");
           const beginning = await tell(page, 24);
           assert.ok(beginning.length > 60);
