@@ -5,6 +5,7 @@ import { type Graph, typeOf } from "../../compiler/ir/graph.ts";
 import type { Node } from "../../compiler/ir/node.ts";
 import { InvariantError } from "../../compiler/diagnostics.ts";
 import { type Epilogue, type Region, regionOrigin } from "../region.ts";
+import { tunedSelector } from "../tuned.ts";
 import type { KernelSelector, SelectContext, WasmKernel } from "./kernel.ts";
 import { kernelFamilies } from "./kernels.ts";
 import { rowSpace } from "./dot/rows.ts";
@@ -12,16 +13,7 @@ import { selectLoops } from "./loops/select.ts";
 import { printVector } from "./vector_expression.ts";
 
 /** The first tuned kernel that takes the region, or why each family of its op declined. */
-export const selectTuned: KernelSelector = (region, context) => {
-  const reasons: string[] = [];
-  for (const { ops, select } of kernelFamilies) {
-    if (!ops.includes(region.main.op)) continue;
-    const kernel = select(region, context);
-    if (!("declined" in kernel)) return kernel;
-    reasons.push(kernel.declined);
-  }
-  return { declined: reasons.length === 0 ? "no tuned family" : reasons.join("; ") };
-};
+export const selectTuned: KernelSelector = tunedSelector(kernelFamilies);
 
 /** The kernel of a region: a tuned one where a family takes it, else the loop form, which takes every region. */
 export function selectKernel(region: Region, context: SelectContext): WasmKernel {

@@ -3,7 +3,7 @@
 import type { ElementType } from "../../compiler/numeric/element.ts";
 import type { Memory } from "./kernel.ts";
 import { safeName } from "./names.ts";
-import { isPacked, wordText } from "./storage.ts";
+import { elementWords, isPacked, wordText } from "./storage.ts";
 import { heldAs, wgslType } from "./types.ts";
 
 /** An operand as code reads and writes it. */
@@ -25,6 +25,36 @@ export function accessors(
     ...(writes.has(name)
       ? [`fn store_${name}(i: i32, value: ${wgslType(element)}) {`, ...wordStore(element, memory, `${at} + `), "}", ""]
       : []),
+  ];
+}
+
+/** Accessors of an array that an invocation or a workgroup holds itself. */
+export function ownArray({ name, element }: Accessed, space: "private" | "workgroup", extent: number): string[] {
+  const type = wgslType(element);
+  return [
+    `var<${space}> ${safeName(name)}: array<${type}, ${extent}>;`,
+    `fn load_${name}(i: i32) -> ${type} {`,
+    `  return ${safeName(name)}[i];`,
+    "}",
+    `fn store_${name}(i: i32, value: ${type}) {`,
+    `  ${safeName(name)}[i] = value;`,
+    "}",
+    "",
+  ];
+}
+
+/** Accessors of an array too large for that: it lies in the arena, one behind another by `counter`. */
+export function arenaArray({ name, element }: Accessed, counter: "lane" | "row", extent: number): string[] {
+  const type = wgslType(element);
+  const base = `call.${safeName(name)} + ${extent * elementWords(element)}u * ${counter} + `;
+  return [
+    `fn load_${name}(i: i32) -> ${type} {`,
+    ...wordLoad(element, "arena", base),
+    "}",
+    `fn store_${name}(i: i32, value: ${type}) {`,
+    ...wordStore(element, "arena", base),
+    "}",
+    "",
   ];
 }
 

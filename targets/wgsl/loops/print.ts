@@ -3,7 +3,7 @@
 import type { SymbolTable } from "../../../compiler/ir/extent.ts";
 import { addIndex, divIndex, indexValue, largestSymbols, maxIndex, mulIndex, subIndex } from "../../loops/index.ts";
 import type { Index, LoopBuffer, LoopProgram, Statement } from "../../loops/program.ts";
-import { accessors, wordLoad, wordStore } from "../accessors.ts";
+import { accessors, arenaArray, ownArray } from "../accessors.ts";
 import type { WgslDispatch, WgslOperand } from "../kernel.ts";
 import { libraryFor } from "../math/library.ts";
 import { safeName } from "../names.ts";
@@ -54,7 +54,9 @@ export function stageDispatch(program: LoopProgram, stage: Stage, table: SymbolT
           ...sizeConstants(body, stage),
           "",
           ...buffers.flatMap((buffer) => accessors(buffer, memoryOf(buffer.name), reads, writes)),
-          ...arrays.flatMap((array) => isPrivate ? privateArray(array) : scratchArray(array)),
+          ...arrays.flatMap((array) =>
+            isPrivate ? ownArray(array, "private", array.extent) : arenaArray(array, "lane", array.extent)
+          ),
           ...entryLines(stage, entry, scratch.length > 0, statements),
         ].join("\n"),
     }],
@@ -66,34 +68,6 @@ export function bufferOperand({ name, source, part }: LoopBuffer): WgslOperand {
   return source.kind === "value"
     ? { kind: "value", name, value: source.value, part }
     : { kind: "state", name, state: source.state, part };
-}
-
-function privateArray({ name, element, extent }: ArrayStatement): string[] {
-  const type = wgslType(element);
-  return [
-    `var<private> ${safeName(name)}: array<${type}, ${extent}>;`,
-    `fn load_${name}(i: i32) -> ${type} {`,
-    `  return ${safeName(name)}[i];`,
-    "}",
-    `fn store_${name}(i: i32, value: ${type}) {`,
-    `  ${safeName(name)}[i] = value;`,
-    "}",
-    "",
-  ];
-}
-
-function scratchArray({ name, element, extent }: ArrayStatement): string[] {
-  const type = wgslType(element);
-  const base = `call.${safeName(name)} + ${extent * elementWords(element)}u * lane + `;
-  return [
-    `fn load_${name}(i: i32) -> ${type} {`,
-    ...wordLoad(element, "arena", base),
-    "}",
-    `fn store_${name}(i: i32, value: ${type}) {`,
-    ...wordStore(element, "arena", base),
-    "}",
-    "",
-  ];
 }
 
 function entryLines(stage: Stage, entry: string, usesLane: boolean, body: readonly string[]): string[] {

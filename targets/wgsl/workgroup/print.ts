@@ -3,10 +3,9 @@
 import type { SymbolTable } from "../../../compiler/ir/extent.ts";
 import { indexValue, largestSymbols, mulIndex, subIndex } from "../../loops/index.ts";
 import type { Index, LoopProgram, Statement } from "../../loops/program.ts";
-import { accessors, wordLoad, wordStore } from "../accessors.ts";
+import { accessors, arenaArray, ownArray } from "../accessors.ts";
 import type { Frame, WgslDispatch, WgslOperand, WgslVariant } from "../kernel.ts";
 import {
-  type ArrayStatement,
   assignedVariables,
   bufferOperand,
   placeLines,
@@ -19,7 +18,6 @@ import { bare, indexText, scalarText } from "../loops/scalar.ts";
 import { accessOf } from "../loops/stages.ts";
 import { safeName } from "../names.ts";
 import { elementWords } from "../storage.ts";
-import { wgslType } from "../types.ts";
 import {
   accumulatorsOf,
   type Combine,
@@ -62,7 +60,9 @@ export function workgroupDispatch(
         "",
         ...buffers.flatMap((buffer) => accessors(buffer, memoryOf(buffer.name), reads, writes)),
         ...(isShared || arrays.length === 0 ? [] : ["var<private> row: u32;"]),
-        ...arrays.flatMap((array) => isShared ? sharedArray(array) : rowArray(array)),
+        ...arrays.flatMap((array) =>
+          isShared ? ownArray(array, "workgroup", array.extent) : arenaArray(array, "row", array.extent)
+        ),
         ...combineFunctions(combines, size, subgroups),
         ...entryLines(shared, entry, subgroups, !isShared && arrays.length > 0),
       ].join("\n"),
@@ -71,35 +71,6 @@ export function workgroupDispatch(
     operands: [...buffers.map(bufferOperand), ...scratch],
     variants: hasSubgroupForm(combines) ? [variant(true), variant(false)] : [variant(false)],
   };
-}
-
-function sharedArray({ name, element, extent }: ArrayStatement): string[] {
-  const type = wgslType(element);
-  return [
-    `var<workgroup> ${safeName(name)}: array<${type}, ${extent}>;`,
-    `fn load_${name}(i: i32) -> ${type} {`,
-    `  return ${safeName(name)}[i];`,
-    "}",
-    `fn store_${name}(i: i32, value: ${type}) {`,
-    `  ${safeName(name)}[i] = value;`,
-    "}",
-    "",
-  ];
-}
-
-/** An array too large for a workgroup's own memory lies in the arena. */
-function rowArray({ name, element, extent }: ArrayStatement): string[] {
-  const type = wgslType(element);
-  const base = `call.${safeName(name)} + ${extent * elementWords(element)}u * row + `;
-  return [
-    `fn load_${name}(i: i32) -> ${type} {`,
-    ...wordLoad(element, "arena", base),
-    "}",
-    `fn store_${name}(i: i32, value: ${type}) {`,
-    ...wordStore(element, "arena", base),
-    "}",
-    "",
-  ];
 }
 
 function entryLines(
