@@ -8,7 +8,18 @@ type Form = string | readonly Form[];
 interface Scope {
   readonly types: ReadonlyMap<string, string>;
   readonly loops: readonly string[];
+  /** The call that sums a polynomial of the function. */
+  readonly polynomial: (of: Polynomial) => string;
 }
+
+/** Σ coefficients[n] x^n, from the innermost bracket. */
+interface Polynomial {
+  readonly x: string;
+  readonly coefficients: readonly number[];
+}
+
+/** Shorter polynomials stay as they are. */
+const fewestLoopTerms = 4;
 
 /** WGSL of one `(func $name ...)`. */
 export function wgslFunction(wat: string): string {
@@ -22,7 +33,13 @@ export function wgslFunction(wat: string): string {
   const result = wgslType(String(declared("result")[0][1]));
   const types = new Map([...parameters, ...locals].map(([, local, type]) => [String(local), String(type)]));
   const body = rest.filter((part) => !["param", "local", "result"].includes(head(part)));
-  const scope: Scope = { types, loops: [] };
+  const loops: string[] = [];
+  const polynomial = ({ x, coefficients }: Polynomial): string => {
+    const own = `${nameOf(name)}_polynomial${loops.length === 0 ? "" : loops.length + 1}`;
+    loops.push(polynomialFunction(own, coefficients));
+    return `${own}(${x})`;
+  };
+  const scope: Scope = { types, loops: [], polynomial };
   const last = body[body.length - 1];
   const lines = [
     ...parameters.map(([, local]) => `var ${nameOf(local)} = ${nameOf(local)}_in;`),
@@ -32,11 +49,48 @@ export function wgslFunction(wat: string): string {
   ];
   const taken = parameters.map(([, local, type]) => `${nameOf(local)}_in: ${wgslType(String(type))}`).join(", ");
   return [
+    ...loops,
     ...comments,
     `fn ${nameOf(name)}(${taken}) -> ${result} {`,
     ...lines.map((line) => `  ${line}`),
     "}",
   ].join("\n");
+}
+
+/** A loop, not nested calls: drivers write every call out, and a sum in f64 takes hundreds of instructions. */
+function polynomialFunction(name: string, coefficients: readonly number[]): string {
+  const count = coefficients.length;
+  return [
+    "// The polynomial of these coefficients, from its innermost bracket.",
+    `fn ${name}(x: vec2<u32>) -> vec2<u32> {`,
+    `  var coefficients = array<vec2<u32>, ${count}>(`,
+    ...coefficients.map((coefficient) => `    ${f64Literal(coefficient)},`),
+    "  );",
+    `  var sum = coefficients[${count - 1}];`,
+    `  for (var n = ${count - 2}; n >= 0; n--) { sum = add_f64(coefficients[n], mul_f64(x, sum)); }`,
+    "  return sum;",
+    "}",
+    "",
+  ].join("\n");
+}
+
+/** Reads (add c0 (mul x (add c1 (mul x ...)))), as `polynomial` of the WebAssembly library writes it. */
+function polynomialOf(form: Form): Polynomial | undefined {
+  const coefficients: number[] = [];
+  let x: string | undefined;
+  let rest = form;
+  while (head(rest) === "f64.add") {
+    const [, coefficient, product] = list(rest);
+    if (head(coefficient) !== "f64.const" || head(product) !== "f64.mul") return undefined;
+    const [, factor, inner] = list(product);
+    if (head(factor) !== "local.get" || (x !== undefined && nameOf(list(factor)[1]) !== x)) return undefined;
+    x = nameOf(list(factor)[1]);
+    coefficients.push(constantOf(String(list(coefficient)[1])));
+    rest = inner;
+  }
+  if (x === undefined || head(rest) !== "f64.const") return undefined;
+  coefficients.push(constantOf(String(list(rest)[1])));
+  return coefficients.length < fewestLoopTerms ? undefined : { x, coefficients };
 }
 
 function readForms(text: string): Form[] {
@@ -199,6 +253,8 @@ function value(form: Form, scope: Scope): string {
   const name = String(operator);
   const operand = (index: number) => value(parts[index], scope);
   const operands = () => parts.map((part) => value(part, scope)).join(", ");
+  const polynomial = polynomialOf(form);
+  if (polynomial !== undefined) return scope.polynomial(polynomial);
   switch (name) {
     case "local.get":
       return nameOf(parts[0]);
