@@ -30,7 +30,7 @@ async function fetchText(file: string): Promise<string | undefined> {
 async function openChat(): Promise<ChatSession> {
   const files = await readChatFiles(fetchText);
   const chat = new ChatSession(await loadPageModel<LanguageModel & { readonly target: string }>(), files);
-  if (!chat.answers) question.placeholder = "Begin a text, the model goes on";
+  if (!chat.answers) question.placeholder = "Begin a text";
   return chat;
 }
 
