@@ -17,6 +17,9 @@ import { sharedFile } from "../support/models.ts";
 import { smolArtifact } from "../support/smollm2.ts";
 import { zooFile, zooModel } from "../support/zoo.ts";
 
+/** A software device compiles the shaders of a whole model for minutes where it shares its cores. */
+const patience = 600_000;
+
 const targetNames = { wasm: "WebAssembly", wgsl: "WebGPU" } as const;
 type TargetName = keyof typeof targetNames;
 
@@ -33,7 +36,7 @@ async function withServed(server: Deno.HttpServer<Deno.NetAddr>, body: (address:
 
 /** Waits until the page has no work left; a page that failed says why. */
 async function untilReady(page: Page): Promise<void> {
-  await page.waitForSelector("body:is([data-state=ready], [data-state=failed])", { timeout: 180_000 });
+  await page.waitForSelector("body:is([data-state=ready], [data-state=failed])", { timeout: patience });
   assert.equal(await page.getAttribute("body", "data-state"), "ready", await page.innerText("main"));
 }
 
@@ -96,7 +99,7 @@ async function tell(page: Page, tokens: number): Promise<string> {
   await page.fill("#question", prompt);
   await page.click("#send");
   await page.waitForFunction(`parseInt(document.querySelector("#pace").textContent) >= ${tokens}`, undefined, {
-    timeout: 180_000,
+    timeout: patience,
   });
   await page.click("#stop");
   await untilReady(page);
