@@ -202,13 +202,18 @@ export function entryLines(
   ];
 }
 
-/** Variants of a kernel by what its text makes use of. */
-export function variantNeeds(arithmetic: Arithmetic, subgroups: boolean): readonly (readonly GpuFeature[])[] {
-  const packed: readonly GpuFeature[] = arithmetic.kind === "codes" ? ["packed-dot"] : [];
-  const needs: (readonly GpuFeature[])[] = [];
-  if (subgroups && packed.length > 0) needs.push(["subgroups", ...packed]);
-  if (subgroups) needs.push(["subgroups"]);
-  if (packed.length > 0) needs.push(packed);
-  needs.push([]);
-  return needs;
+/** Variants of a kernel by what its text makes use of: subgroups, and f16 for weights that are decoded. */
+export function variantNeeds(
+  { kind }: Arithmetic,
+  { subgroups, f16 }: { readonly subgroups: boolean; readonly f16: boolean },
+): readonly (readonly GpuFeature[])[] {
+  const arithmetic: (readonly GpuFeature[])[] = kind === "codes"
+    ? [["packed-dot"], []]
+    : f16
+    ? [["shader-f16"], []]
+    : [[]];
+  return [
+    ...(subgroups ? arithmetic.map((needs): readonly GpuFeature[] => ["subgroups", ...needs]) : []),
+    ...arithmetic,
+  ];
 }

@@ -10,9 +10,10 @@ import { buildDotCase, type DotCase, dotCaseBound, dotCaseName, dotCases } from 
 import { gpuTest } from "../../../tests/support/gpu.ts";
 import { uniform } from "../../../tests/support/random.ts";
 import { randomQuantized } from "../../../tests/support/wasm_kernels.ts";
+import type { ShaderText } from "../dispatch.ts";
 import { lowerWgsl } from "../program.ts";
 import { runOnGpu, startOnGpu } from "../run_graph.ts";
-import { startProgram } from "../run_program.ts";
+import { gpuDevice, startProgram } from "../run_program.ts";
 import { wgslKernels } from "../select.ts";
 
 for (const [index, of] of dotCases.entries()) {
@@ -35,6 +36,57 @@ for (const [index, of] of dotCases.entries()) {
       });
       assert.deepEqual(wrong.slice(0, 3), [], `${role}: ${wrong.length} of ${tensor.data.length} differ`);
     });
+  });
+}
+
+/** Weights that are decoded, without offsets: on devices with f16 their codes are held in it. */
+const heldInF16 = dotCases.flatMap((of, index) =>
+  of.form === "weights" && of.rows === 1 && !of.offset ? [{ of, index }] : []
+);
+
+/** Results of a program of one kernel in one variant, less those that the bound takes. */
+async function farOff({ of, index }: typeof heldInF16[number], variant: ShaderText): Promise<readonly number[]> {
+  const { graph, inputs, magnitude } = buildDotCase(of, index + 1);
+  const program = lowerWgsl(graph, wgslKernels);
+  const shaders = program.shaders.map((shader) => ({ ...shader, variants: [variant] }));
+  const steps = program.steps.map((step) => ({ ...step, shader: shaders[program.shaders.indexOf(step.shader)] }));
+  const running = await startProgram({ ...program, shaders, steps }, () => Promise.resolve(new Uint8Array()));
+  const [actual] = tensorParts((await running.run(inputs)).y);
+  running.dispose();
+  const [expected] = tensorParts(evaluateGraph(graph, inputs).outputs.y);
+  const bound = dotCaseBound(of, magnitude);
+  return Array.from(actual.tensor.data, Number).filter((value, at) =>
+    !(Math.abs(value - Number(expected.tensor.data[at])) <= bound)
+  );
+}
+
+/** Lost zero points, and lost steps of a span's sum and of a unit's: the bound must notice each. */
+const f16Mutants: readonly (readonly [from: string, to: string])[] = [
+  ["vec4<f16>(bytes) - zero;", "vec4<f16>(bytes);"],
+  ["sum *= step;", ""],
+  ["sum += step * dot", "sum += dot"],
+];
+
+for (const held of heldInF16) {
+  await gpuTest(`each variant keeps the bound: ${dotCaseName(held.of)}`, async () => {
+    const device = await gpuDevice();
+    const [{ variants }] = lowerWgsl(buildDotCase(held.of, held.index + 1).graph, wgslKernels).shaders;
+    assert.deepEqual(variants.map(({ needs }) => needs.join()), [
+      "subgroups,shader-f16",
+      "subgroups",
+      "shader-f16",
+      "",
+    ]);
+    for (const variant of variants.filter(({ needs }) => needs.every((need) => device?.features.has(need)))) {
+      assert.deepEqual(await farOff(held, variant), [], `variant "${variant.needs}"`);
+      const f16 = variant.needs.includes("shader-f16");
+      assert.equal(variant.text.includes("enable f16;"), f16);
+      if (!f16) continue;
+      for (const [from, to] of f16Mutants.filter(([from]) => variant.text.includes(from))) {
+        const text = variant.text.replace(from, to);
+        assert.notDeepEqual(await farOff(held, { ...variant, text }), [], `"${from}" as "${to}"`);
+      }
+    }
   });
 }
 

@@ -36,7 +36,7 @@ export function gemmDispatch(problem: DotProblem, least: number): WgslDispatch {
   const rowTiles = divIndex(addIndex(rows, tileRows - 1), tileRows);
   const columnTiles = Math.ceil(columns / tileColumns);
   const count = mulIndex(rowTiles, columnTiles * outer);
-  const variants = variantNeeds(arithmetic, false).map((needs): WgslVariant => ({
+  const variants = variantNeeds(arithmetic, { subgroups: false, f16: false }).map((needs): WgslVariant => ({
     needs,
     workgroups: [mulIndex(count, fromRows(rows, least))],
     code: (frame) => gemmCode(problem, arithmetic, frame, rowTiles, needs.includes("packed-dot")),

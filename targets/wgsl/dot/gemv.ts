@@ -1,11 +1,17 @@
 /**
  * Few rows: a workgroup makes a few columns of one row. The row is staged in workgroup memory; its spans of the depth
  * are dealt out to the invocations, and one invocation a column adds their sums up, in the order of the depth.
+ *
+ * f32 rows times decoded weights: Σ x (code - zero) step, the weight rounded once. With f16 the weights are held as
+ * code - zero, integers of at most 9 bits, which f16 has exactly; rows stay f32, as they may leave its range, and so do
+ * products and sums. The step multiplies the sum of a span in one block, or each unit's, so that two roundings of a term
+ * (product, step) stand in for two (weight, product): the bound gamma_(K+4) Σ |x w| holds for both forms. Sums before
+ * the step are larger by it: rows with Σ |x| over 2^120 may leave f32.
  */
 
 import { mulIndex } from "../../loops/index.ts";
 import type { Index } from "../../loops/program.ts";
-import type { Frame, WgslDispatch, WgslVariant } from "../kernel.ts";
+import type { Frame, GpuFeature, WgslDispatch, WgslVariant } from "../kernel.ts";
 import {
   type Arithmetic,
   arithmeticOf,
@@ -66,13 +72,21 @@ export function gemvDispatch(problem: DotProblem, below: number): WgslDispatch |
   const { rows, columns, outer } = problem;
   const columnTiles = Math.ceil(columns / cut.columns);
   const count = mulIndex(rows, columnTiles * outer);
-  const variants = variantNeeds(arithmetic, arithmetic.scalesBlocks === "no").map((needs): WgslVariant => ({
+  const inner = innerProducts(problem);
+  const may = { subgroups: arithmetic.scalesBlocks === "no", f16: inner !== problem };
+  const variants = variantNeeds(arithmetic, may).map((needs): WgslVariant => ({
     needs,
     workgroups: [mulIndex(count, whileRows(rows, below))],
-    code: (frame) =>
-      gemvCode(problem, arithmetic, cut, frame, needs.includes("packed-dot"), needs.includes("subgroups")),
+    code: (frame) => gemvCode(needs.includes("shader-f16") ? inner : problem, arithmetic, cut, frame, needs),
   }));
   return { operands: dotOperands(problem), variants };
+}
+
+/** The problem with a right side that leaves its steps to the sums, where there is one. */
+function innerProducts(problem: DotProblem): DotProblem {
+  const { right } = problem;
+  if (right.kind === "dynamic" || right.unscaled === undefined) return problem;
+  return { ...problem, right: { ...right, ...right.unscaled } };
 }
 
 /** 1 where there are fewer rows, else 0. */
@@ -91,9 +105,10 @@ function gemvCode(
   arithmetic: Arithmetic,
   cut: Cut,
   frame: Frame,
-  packedDot: boolean,
-  subgroups: boolean,
+  needs: readonly GpuFeature[],
 ): string {
+  const subgroups = needs.includes("subgroups");
+  const f16 = needs.includes("shader-f16");
   const { units, columns, rows } = problem;
   const usesNothing = arithmetic.kind === "codes" && problem.result.kind === "real";
   const { unit, sum, blockUnits, needsLefts, scalesBlocks } = arithmetic;
@@ -115,7 +130,7 @@ function gemvCode(
     ...(arithmetic.offsets ? [`var<workgroup> shifts: array<f32, tile_columns * spans>;`] : []),
     ...(needsLefts ? ["var<workgroup> lefts: array<i32, spans>;"] : []),
     "",
-    ...sharedCode(problem, arithmetic, frame, packedDot),
+    ...sharedCode(problem, arithmetic, frame, needs.includes("packed-dot")),
     ...entryLines(
       problem,
       frame.entry,
@@ -134,9 +149,9 @@ function gemvCode(
         "  }",
         "  workgroupBarrier();",
         ...(needsLefts ? leftLines.map((line) => `  ${line}`) : []),
-        ...(subgroups ? subgroupLines(problem, arithmetic, cut) : spanLines(problem, arithmetic, cut)).map((line) =>
-          `  ${line}`
-        ),
+        ...(subgroups ? subgroupLines(problem, arithmetic, cut, f16) : spanLines(problem, arithmetic, cut, f16)).map((
+          line,
+        ) => `  ${line}`),
         "  workgroupBarrier();",
         "}",
         ...finishLines(problem, arithmetic, subgroups),
@@ -163,6 +178,7 @@ function sumLines(
   { kind, sum, scalesBlocks, blockUnits }: Arithmetic,
   { from, to, by }: { readonly from: string; readonly to: string; readonly by: string },
   span: number,
+  unscaled: boolean,
 ): string[] {
   const { right } = problem;
   const product = kind === "codes" ? "dot_bytes" : "dot";
@@ -184,12 +200,13 @@ function sumLines(
     `var sum = ${sum}(0);`,
     `for (var u = ${from}; u < ${to}; u += ${by}) {`,
     ...(isOne || begin.length === 0 ? [] : [...block("u"), ...begin]).map((line) => `  ${line}`),
-    `  sum += ${product}(staged[u], ${right.unit("column", at)});`,
+    `  sum += ${unscaled && !isOne ? "step * " : ""}${product}(staged[u], ${right.unit("column", at)});`,
     "}",
+    ...(unscaled && isOne ? ["sum *= step;"] : []),
   ];
 }
 
-function spanLines(problem: DotProblem, arithmetic: Arithmetic, { spanUnits }: Cut): string[] {
+function spanLines(problem: DotProblem, arithmetic: Arithmetic, { spanUnits }: Cut, unscaled: boolean): string[] {
   const { left } = problem;
   const { scalesBlocks, offsets } = arithmetic;
   const of = { column: "column", block: "block", lefts: "lefts[span]", leftZero: "left_zero(outer, row)" };
@@ -207,7 +224,7 @@ function spanLines(problem: DotProblem, arithmetic: Arithmetic, { spanUnits }: C
     `  let column = ${wholeColumn(problem, "min(first_column + item / staged_spans, columns - 1)")};`,
     "  let first = (item % staged_spans) * span_units;",
     "  let span = (first_unit + first) / span_units;",
-    ...sumLines(problem, arithmetic, range, spanUnits).map((line) => `  ${line}`),
+    ...sumLines(problem, arithmetic, range, spanUnits, unscaled).map((line) => `  ${line}`),
     "  let at = (item / staged_spans) * spans + span;",
     `  sums[at] = ${kept};`,
     ...(offsets ? [`  shifts[at] = shifted(left_step(outer, row), column, block, ${blockLefts});`] : []),
@@ -216,7 +233,12 @@ function spanLines(problem: DotProblem, arithmetic: Arithmetic, { spanUnits }: C
 }
 
 /** A subgroup sums a column at a time. Every subgroup goes through as many rounds, so that its invocations stay together. */
-function subgroupLines(problem: DotProblem, arithmetic: Arithmetic, { spanUnits }: Cut): string[] {
+function subgroupLines(
+  problem: DotProblem,
+  arithmetic: Arithmetic,
+  { spanUnits }: Cut,
+  unscaled: boolean,
+): string[] {
   const column = wholeColumn(problem, "min(first_column + own, columns - 1)");
   const range = { from: "lane % width", to: "end", by: "width" };
   return [
@@ -224,7 +246,7 @@ function subgroupLines(problem: DotProblem, arithmetic: Arithmetic, { spanUnits 
     "  let own = round * (invocations / width) + lane / width;",
     "  let end = select(0, staged_units, own < tile_columns);",
     `  let column = ${column};`,
-    ...sumLines(problem, arithmetic, range, spanUnits).map((line) => `  ${line}`),
+    ...sumLines(problem, arithmetic, range, spanUnits, unscaled).map((line) => `  ${line}`),
     "  let whole = subgroupAdd(sum);",
     "  if (subgroupElect() && own < tile_columns) { sums[own] += whole; }",
     "}",

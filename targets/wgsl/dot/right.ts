@@ -6,9 +6,9 @@
 import type { ValueName } from "../../../compiler/ir/node.ts";
 import type { PlainTensor, QuantizedTensor, Tensor } from "../../../compiler/ir/tensor.ts";
 import { formatBits, intRange } from "../../../compiler/numeric/number_format.ts";
-import type { Memory } from "../kernel.ts";
 import { wordText } from "../storage.ts";
 import type { PackedWeights } from "../../plan/packed_weights.ts";
+import { codesText, type RightText, type TextParts } from "./right_text.ts";
 
 /** Entries (k, column) of a constant, k along the padded depth. */
 export interface RightMatrix {
@@ -28,7 +28,7 @@ export interface RightMatrix {
 }
 
 /** How kernels read the right side. `codes`: four signed bytes a unit; `float`: four f32. */
-export interface RightForm {
+export interface RightForm extends RightText {
   readonly kind: "codes" | "float";
   readonly weights: PackedWeights;
   readonly name: string;
@@ -41,12 +41,11 @@ export interface RightForm {
   readonly offsets: boolean;
   /** Whether each block has an integer step of its own under the column's (two-level steps). */
   readonly inner: boolean;
-  /** Functions that read the packed words. `memory` holds them from word `call.weights` on. */
-  readonly functions: (memory: Memory) => string[];
-  /** Statements before the units of a block: what its entries share. */
-  readonly begin: (column: string, block: string) => string[];
-  /** The unit, after `begin`. */
-  readonly unit: (column: string, unit: string) => string;
+  /**
+   * A text for decoded weights on devices with f16. Its units are code - zero, which f16 holds exactly, and `begin` has
+   * their `step`: it multiplies sums of products.
+   */
+  readonly unscaled?: RightText;
 }
 
 interface Section {
@@ -178,7 +177,7 @@ export function codesRight(
   ].join(",");
   const text: TextParts = {
     nibble,
-    decoded,
+    held: decoded ? "f32" : "bytes",
     half,
     rowWords,
     starts,
@@ -198,9 +197,8 @@ export function codesRight(
     byteZeros: !nibble && constantZero !== 0,
     offsets: scheme.offset === true,
     inner,
-    functions: (memory) => codesFunctions(text, memory, sums),
-    begin: (column, of) => beginLines(text, column, of),
-    unit: (column, unit) => unitText(text, column, unit),
+    ...codesText(text, sums),
+    ...(decoded && !text.offsets ? { unscaled: codesText({ ...text, held: "f16" }, sums) } : {}),
   };
 }
 
@@ -311,115 +309,4 @@ function packSums(parts: Parts, zeros: Int32Array): Uint32Array<ArrayBuffer> {
     }
   }
   return new Uint32Array(sums.buffer);
-}
-
-interface TextParts {
-  readonly nibble: boolean;
-  readonly decoded: boolean;
-  readonly half: boolean;
-  readonly rowWords: number;
-  readonly starts: Readonly<Record<"steps" | "inner" | "zeros" | "offsets" | "sums", number>>;
-  readonly blocks: number;
-  readonly constantZero: number | undefined;
-  readonly offsets: boolean;
-  readonly inner: boolean;
-}
-
-function codesFunctions(text: TextParts, memory: Memory, sums: boolean): string[] {
-  const { nibble, decoded, half, rowWords, starts, blocks, constantZero, offsets, inner } = text;
-  const word = (index: string) => wordText(memory, `call.weights + u32(${index})`);
-  const grid = `column * ${blocks} + block`;
-  const at = (start: number, index = grid) => `${start} + ${index}`;
-  const stepGrid = inner ? "column" : grid;
-  const real = (name: string, start: number) => [
-    `fn right_${name}(column: i32, block: i32) -> f32 {`,
-    ...(half
-      ? [
-        `  let at = ${stepGrid};`,
-        `  return f16_decode(extractBits(${word(at(start, "at / 2"))}, 16u * u32(at & 1), 16u));`,
-      ]
-      : [`  return bitcast<f32>(${word(at(start, stepGrid))});`]),
-    "}",
-    "",
-  ];
-  const unit = nibble
-    ? `(${word(`column * ${rowWords} + unit / 2`)} >> (4u * u32(unit & 1))) & 0x0f0f0f0fu`
-    : word(`column * ${rowWords} + unit`);
-  return [
-    ...(decoded
-      ? [
-        "// Four entries of a column: (code - zero) * step.",
-        `fn right(column: i32, unit: i32, zero: f32, step: f32${offsets ? ", offset: f32" : ""}) -> vec4<f32> {`,
-        `  let codes = vec4<u32>(${unit});`,
-        "  let bytes = bitcast<vec4<i32>>(codes << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u);",
-        `  return (vec4<f32>(bytes) - zero) * step${offsets ? " + offset" : ""};`,
-        "}",
-      ]
-      : nibble
-      ? [
-        "// Four entries of a column as signed bytes, code - zero: the top bits keep bytes from borrowing.",
-        "fn right(column: i32, unit: i32, zero: u32) -> u32 {",
-        `  let codes = ${unit};`,
-        "  return ((codes | 0x80808080u) - zero * 0x01010101u) ^ 0x80808080u;",
-        "}",
-      ]
-      : [
-        "// Four codes of a column.",
-        "fn right(column: i32, unit: i32) -> u32 {",
-        `  return ${unit};`,
-        "}",
-      ]),
-    "",
-    ...real("step", starts.steps),
-    ...(inner
-      ? [
-        "// The integer step of a block, under the column's own.",
-        "fn right_inner(column: i32, block: i32) -> i32 {",
-        `  let at = ${grid};`,
-        `  return i32(extractBits(${word(at(starts.inner, "at / 4"))}, 8u * u32(at & 3), 8u));`,
-        "}",
-        "",
-      ]
-      : []),
-    ...(constantZero === undefined
-      ? [
-        "fn right_zero(column: i32, block: i32) -> i32 {",
-        `  let at = column * ${blocks} + block;`,
-        `  return extractBits(bitcast<i32>(${word(at(starts.zeros, "at / 4"))}), 8u * u32(at & 3), 8u);`,
-        "}",
-        "",
-      ]
-      : ["fn right_zero(column: i32, block: i32) -> i32 {", `  return ${constantZero};`, "}", ""]),
-    ...(offsets ? real("offset", starts.offsets) : []),
-    ...(sums
-      ? [
-        `// Sum of ${inner ? "(code - zero) * inner step over a column" : "code - zero over a block"}.`,
-        "fn right_sum(column: i32, block: i32) -> i32 {",
-        `  return bitcast<i32>(${word(at(starts.sums, stepGrid))});`,
-        "}",
-        "",
-      ]
-      : []),
-  ];
-}
-
-function beginLines(
-  { decoded, nibble, constantZero, offsets, inner }: TextParts,
-  column: string,
-  block: string,
-): string[] {
-  const zero = constantZero === undefined ? `right_zero(${column}, ${block})` : String(constantZero);
-  if (decoded) {
-    return [
-      `let zero = f32(${zero});`,
-      `let step = right_step(${column}, ${block})${inner ? ` * f32(right_inner(${column}, ${block}))` : ""};`,
-      ...(offsets ? [`let offset = right_offset(${column}, ${block});`] : []),
-    ];
-  }
-  return nibble ? [`let zero = u32(${zero});`] : [];
-}
-
-function unitText({ decoded, nibble, offsets }: TextParts, column: string, unit: string): string {
-  if (decoded) return `right(${column}, ${unit}, zero, step${offsets ? ", offset" : ""})`;
-  return nibble ? `right(${column}, ${unit}, zero)` : `right(${column}, ${unit})`;
 }
