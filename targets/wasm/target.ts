@@ -2,14 +2,13 @@
 
 import type { Diagnostic } from "../../compiler/diagnostics.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
-import type { Node } from "../../compiler/ir/node.ts";
 import { elementTypes } from "../../compiler/numeric/element.ts";
-import { formatBits, formatName, intFormat, nf4 } from "../../compiler/numeric/number_format.ts";
-import type { QuantScheme } from "../../compiler/numeric/scheme.ts";
+import { intFormat, nf4 } from "../../compiler/numeric/number_format.ts";
 import { kernelStem } from "../plan/names.ts";
 import { selfTestDiagnostics } from "../plan/self_test.ts";
+import { supportsCodes } from "../code_width.ts";
 import { regionOrigin, regionOutputs } from "../region.ts";
-import type { ArtifactFile, EmitOptions, Emitted, KernelRow, Target, Unsupported } from "../target.ts";
+import type { ArtifactFile, EmitOptions, Emitted, KernelRow, Target } from "../target.ts";
 import { type WasmVariant, wasmVariants } from "./kernel.ts";
 import { channelsLast } from "../legalize/channels_last.ts";
 import { denseTransform } from "../legalize/dense_transform.ts";
@@ -21,9 +20,6 @@ import { canFuseEpilogue, selectKernel } from "./select.ts";
 import { plainBorders } from "../legalize/plain_borders.ts";
 import { instantiate } from "./run_program.ts";
 import { modelSpec } from "./spec.ts";
-
-/** Codes wider than this have no kernels. */
-const widestCode = 16;
 
 /** The kernels that artifacts are made of. */
 export const wasmKernels: KernelChoice = { canFuseEpilogue, selectKernel };
@@ -46,15 +42,10 @@ export const wasmTarget: Target = {
     memoryBytes: 2 ** 32,
   },
   legalize: [plainBorders, transposedConvPhases, denseTransform, channelsLast],
-  supports,
+  supports: supportsCodes,
   weights: (graph) => lowerWasm(graph, wasmKernels).weights,
   emit,
 };
-
-function supports(_node: Node, { format }: QuantScheme): true | Unsupported {
-  if (formatBits(format) <= widestCode) return true;
-  return { reason: `codes of ${formatName(format)} are wider than ${widestCode} bits`, nearest: "int16" };
-}
 
 async function emit(graph: Graph, { onProgress, shared }: EmitOptions = {}): Promise<Emitted> {
   const report = (stage: string, fraction: number) => {

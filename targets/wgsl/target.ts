@@ -2,25 +2,21 @@
 
 import type { Diagnostic } from "../../compiler/diagnostics.ts";
 import type { Graph } from "../../compiler/ir/graph.ts";
-import type { Node } from "../../compiler/ir/node.ts";
 import { elementTypes } from "../../compiler/numeric/element.ts";
-import { formatBits, formatName, intFormat, nf4 } from "../../compiler/numeric/number_format.ts";
-import type { QuantScheme } from "../../compiler/numeric/scheme.ts";
+import { intFormat, nf4 } from "../../compiler/numeric/number_format.ts";
 import { channelsLast } from "../legalize/channels_last.ts";
 import { plainBorders } from "../legalize/plain_borders.ts";
 import { transposedConvPhases } from "../legalize/transposed_conv.ts";
 import { alignUp } from "../plan/memory.ts";
 import { kernelStem } from "../plan/names.ts";
 import { selfTestDiagnostics } from "../plan/self_test.ts";
+import { supportsCodes } from "../code_width.ts";
 import { regionOrigin, regionOutputs } from "../region.ts";
-import type { EmitOptions, Emitted, KernelRow, MemoryReport, Target, Unsupported } from "../target.ts";
+import type { EmitOptions, Emitted, KernelRow, MemoryReport, Target } from "../target.ts";
 import { lowerWgsl, type WgslProgram, type WgslStep } from "./program.ts";
 import { gpuDevice, startProgram } from "./run_program.ts";
 import { wgslKernels } from "./select.ts";
 import { gpuSpec, shaderFile } from "./spec.ts";
-
-/** Codes wider than this have no kernels. */
-const widestCode = 16;
 
 export const wgslTarget: Target = {
   name: "wgsl",
@@ -37,15 +33,10 @@ export const wgslTarget: Target = {
     memoryBytes: 2 ** 31,
   },
   legalize: [plainBorders, transposedConvPhases, channelsLast],
-  supports,
+  supports: supportsCodes,
   weights: (graph) => lowerWgsl(graph, wgslKernels).weights,
   emit,
 };
-
-function supports(_node: Node, { format }: QuantScheme): true | Unsupported {
-  if (formatBits(format) <= widestCode) return true;
-  return { reason: `codes of ${formatName(format)} are wider than ${widestCode} bits`, nearest: "int16" };
-}
 
 async function emit(graph: Graph, { onProgress, shared }: EmitOptions = {}): Promise<Emitted> {
   onProgress?.({ stage: "plan shaders", fraction: 0 });

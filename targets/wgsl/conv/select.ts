@@ -9,7 +9,7 @@ import type { Index } from "../../loops/program.ts";
 import type { Region } from "../../region.ts";
 import { constantNode } from "../../plan/constants.ts";
 import { leftForm, leftKind } from "../dot/left.ts";
-import { dotKernels } from "../dot/matmul.ts";
+import { dotKernels, isUnsignedByte } from "../dot/matmul.ts";
 import type { PlaceAxis } from "../dot/places.ts";
 import { planFinish } from "../dot/finish.ts";
 import type { Declined, DotProblem, LeftForm } from "../dot/problem.ts";
@@ -64,7 +64,7 @@ function convProblem(region: Region, { graph, symbols }: SelectContext): DotProb
     geometry,
     filters,
     decoded: kind === "float",
-    sums: x.scheme?.zeroPoint === true || isUnsignedByte(x.scheme),
+    sums: x.scheme?.zeroPoint === true || isUnsignedByte(x),
   });
   if ("declined" in right) return right;
   if (kind === "codes" && right.kind !== "codes") return { declined: "codes times floats" };
@@ -120,10 +120,6 @@ function convProblem(region: Region, { graph, symbols }: SelectContext): DotProb
     finish,
     result,
   };
-}
-
-function isUnsignedByte(scheme: ReturnType<Lowering["input"]>["scheme"]): boolean {
-  return scheme?.format.kind === "int" && !scheme.format.signed && scheme.format.bits === 8;
 }
 
 interface FilterRequest {

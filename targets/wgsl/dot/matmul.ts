@@ -134,7 +134,8 @@ function matmulProblem(region: Region, { graph, symbols }: SelectContext): DotPr
   };
 }
 
-function isUnsignedByte({ scheme }: Operand): boolean {
+/** Whether an operand's codes are uint8. */
+export function isUnsignedByte({ scheme }: Pick<Operand, "scheme">): boolean {
   return scheme?.format.kind === "int" && !scheme.format.signed && scheme.format.bits === 8;
 }
 
